@@ -1,0 +1,1 @@
+"""How far a bundle may be trusted, and the report that says so."""

@@ -1,0 +1,1 @@
+"""The locked folder that answers: format, save, load, verify, predict."""

@@ -1,0 +1,98 @@
+"""`vesalius VERB`: one file a verb, imported only when it is called.
+
+A verb's module holds one frozen dataclass `Command`: the same object is the command, its help and, where
+a run must be reproduced, the saved settings. `Command.run()` returns the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_OK, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_GATE_REFUSED = 0, 2, 3, 4
+
+VERBS = {
+    "demo": ("vesalius.cli.demo", "the whole job on simulated films: read, logits, calibrate, decide, report"),
+    "doctor": ("vesalius.cli.doctor", "what works on this machine: device, decoders, optional parts, disk"),
+    "ingest": ("vesalius.cli.ingest", "films and their labels into one store"),
+    "train classifier": ("vesalius.cli.train_classifier", "a classifier from a store"),
+    "calibrate": ("vesalius.cli.calibrate", "a run into a locked bundle: calibrators, thresholds, abstention, OOD gate"),
+    "predict": ("vesalius.cli.predict", "a bundle over films: one JSON line a case, heat maps, DICOM SR"),
+    "audit": ("vesalius.cli.audit", "how far to trust a bundle: metrics with intervals, subgroups, sites, OOD"),
+    "bundle inspect": ("vesalius.cli.bundle_inspect", "what is in a bundle"),
+    "bundle verify": ("vesalius.cli.bundle_verify", "is it the bundle it says it is?"),
+}
+
+
+def overview() -> str:
+    """Returns the text of `vesalius --help`."""
+    lines = [
+        "vesalius: any medical-imaging model in, an honest finding out.",
+        "",
+        "  read -> logits -> calibrate -> decide -> report",
+        "",
+        "usage: vesalius VERB [--help] ...",
+        "",
+    ]
+    width = max(map(len, VERBS)) + 2
+    lines += [f"  {verb:<{width}}{what}" for verb, (_, what) in VERBS.items()]
+    lines += [
+        "",
+        "New here? `vesalius demo --out demo` needs no data and takes a few minutes.",
+        "Research software; not for medical use.",
+    ]
+    return "\n".join(lines)
+
+
+def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Splits `arguments` into the longest known verb and the rest; None if there is none."""
+    for words in (2, 1):
+        verb = " ".join(arguments[:words])
+        if len(arguments) >= words and verb in VERBS:
+            return verb, list(arguments[words:])
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code: 0 done, 2 wrong usage, 3 some cases failed, 4 a gate refused."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(overview())
+        return EXIT_OK if arguments else EXIT_USAGE
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"vesalius {version('vesalius')}")
+        return EXIT_OK
+    found = find_verb(arguments)
+    if found is None:
+        deeper = [verb for verb in VERBS if verb.startswith(f"{arguments[0]} ")]
+        hint = f"one of: {', '.join(deeper)}" if deeper else "see `vesalius --help` for the verbs"
+        print(f"vesalius: unknown verb {' '.join(arguments[:2])!r}; {hint}", file=sys.stderr)
+        return EXIT_USAGE
+    return run_verb(*found)
+
+
+def run_verb(verb: str, arguments: list[str]) -> int:
+    """Parses `arguments` for `verb`, runs it, and turns what a user can mend into one clear line."""
+    import tyro
+
+    from vesalius.errors import GateRefused, VesaliusError
+
+    command = tyro.cli(import_module(VERBS[verb][0]).Command, prog=f"vesalius {verb}", args=arguments)
+    try:
+        code = command.run()
+    except VesaliusError as error:
+        code = EXIT_GATE_REFUSED if isinstance(error, GateRefused) else EXIT_USAGE
+        if getattr(command, "json", False):
+            print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+        print(f"vesalius {verb}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nvesalius {verb}: stopped; run the same command again to go on.", file=sys.stderr)
+        return 130
+    return int(code)

@@ -1,0 +1,1 @@
+"""From films and labels to one store, and the simulated cohort."""

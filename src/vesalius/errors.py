@@ -1,0 +1,159 @@
+"""One exception for each thing a user can mend.
+
+Every class has a `code`: the word that stands in `rejects.csv` and in the `error` of a prediction.
+A message says what was got, what was expected and the next step, and never quotes a DICOM value.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VesaliusError(Exception):
+    """Anything this package raises for a user to mend."""
+
+    code: ClassVar[str] = "error"
+
+
+class UnreadableImage(VesaliusError):
+    """A file that cannot become an Image; a batch records it and goes on."""
+
+    code = "unreadable"
+
+
+class FileMissing(UnreadableImage):
+    """No file at that path."""
+
+    code = "file_missing"
+
+
+class NotAnImage(UnreadableImage):
+    """Neither DICOM, PNG nor JPEG."""
+
+    code = "not_an_image"
+
+
+class NotDicom(UnreadableImage):
+    """A DICOM file was needed."""
+
+    code = "not_dicom"
+
+
+class TruncatedFile(UnreadableImage):
+    """The file ends before its pixels do."""
+
+    code = "truncated"
+
+
+class NoPixelData(UnreadableImage):
+    """A DICOM object without pixels (a report, a directory)."""
+
+    code = "no_pixel_data"
+
+
+class WrongPixelLength(UnreadableImage):
+    """The pixel data's length does not agree with rows, columns and depth."""
+
+    code = "wrong_pixel_length"
+
+
+class TooLarge(UnreadableImage):
+    """More pixels than any radiograph has: refused before decoding."""
+
+    code = "too_large"
+
+
+class ZeroSpread(UnreadableImage):
+    """Every pixel has the same value."""
+
+    code = "zero_spread"
+
+
+class MultiFrame(UnreadableImage):
+    """More than one frame where one film is expected."""
+
+    code = "multi_frame"
+
+
+class UnsupportedEncoding(UnreadableImage):
+    """A transfer syntax, photometric interpretation or depth that cannot be read here."""
+
+    code = "unsupported_encoding"
+
+
+class DuplicateImage(UnreadableImage):
+    """The same pixels are in the store already."""
+
+    code = "duplicate_image"
+
+
+class UnsupportedModality(UnreadableImage):
+    """A DICOM modality that is not a projection radiograph."""
+
+    code = "unsupported_modality"
+
+
+class ShapeMismatch(VesaliusError, ValueError):
+    """Two arrays that belong together differ in shape."""
+
+    code = "shape_mismatch"
+
+
+class EmptyInput(VesaliusError, ValueError):
+    """No case, or no known label, where at least one is needed."""
+
+    code = "empty_input"
+
+
+class NotFitted(VesaliusError, RuntimeError):
+    """A statistic was asked for before it was fitted; the message names the missing call."""
+
+    code = "not_fitted"
+
+
+class NotEstimable(VesaliusError, ValueError):
+    """The data cannot carry this estimate (one class only, fewer cases than dimensions)."""
+
+    code = "not_estimable"
+
+
+class LabelsError(VesaliusError, ValueError):
+    """A labels table that cannot be used as it is."""
+
+    code = "labels"
+
+
+class StoreError(VesaliusError):
+    """A store that is missing, unfinished or made with other settings."""
+
+    code = "store"
+
+
+class RunError(VesaliusError):
+    """A training run that is missing, unfinished or does not fit the request."""
+
+    code = "run"
+
+
+class BundleError(VesaliusError):
+    """A bundle that cannot be loaded."""
+
+    code = "bundle"
+
+
+class BundleChanged(BundleError):
+    """A file in the bundle is not what the manifest says, is missing, or is extra."""
+
+    code = "bundle_changed"
+
+
+class GateRefused(VesaliusError):
+    """A gate of the audit was not met."""
+
+    code = "gate_refused"
+
+
+class MissingDependency(VesaliusError, ImportError):
+    """An optional part is not installed; the message has the command that installs it."""
+
+    code = "missing_dependency"

@@ -1,0 +1,1 @@
+"""How one case becomes logits."""

@@ -1,0 +1,1 @@
+"""How well a model does, in numbers that respect unknown labels and patients; numpy only."""

@@ -1,0 +1,1 @@
+"""Networks and their preprocessing contracts; one file a family."""

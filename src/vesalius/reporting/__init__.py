@@ -1,0 +1,1 @@
+"""From a Prediction to what people and systems read; no torch."""

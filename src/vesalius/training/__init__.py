@@ -1,0 +1,1 @@
+"""The one loop, its optimization, and one file a recipe."""
