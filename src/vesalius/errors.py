@@ -147,6 +147,12 @@ class BundleChanged(BundleError):
     code = "bundle_changed"
 
 
+class GatesError(VesaliusError, ValueError):
+    """A gates file that cannot be read, or names a figure that no audit has."""
+
+    code = "gates"
+
+
 class GateRefused(VesaliusError):
     """A gate of the audit was not met."""
 
