@@ -99,6 +99,12 @@ class ShapeMismatch(VesaliusError, ValueError):
     code = "shape_mismatch"
 
 
+class ValueOutOfRange(VesaliusError, ValueError):
+    """A number that cannot be what it is said to be: a NaN score, a label of 3, a probability above 1."""
+
+    code = "value_out_of_range"
+
+
 class EmptyInput(VesaliusError, ValueError):
     """No case, or no known label, where at least one is needed."""
 
