@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vesalius.metrics.calibration import ReliabilityBin, brier, ece, ece_null_distribution, nll, reliability_table
-    from vesalius.metrics.classification import Confusion, auprc, auroc, confusion, known_labels, prevalence, sensitivity_specificity
+    from vesalius.metrics.classification import (
+        Confusion,
+        auprc,
+        auroc,
+        confusion,
+        known_labels,
+        prevalence,
+        sensitivity_specificity,
+    )
     from vesalius.metrics.intervals import (
         Difference,
         Interval,
