@@ -1,0 +1,124 @@
+"""A finished training run, as later verbs find it on disk. No torch here.
+
+    RUN/run.toml                        every setting: `vesalius train classifier --config RUN/run.toml` makes the run again
+    RUN/model.json                      configuration, preprocessing contract, findings, sites, provenance
+    RUN/metrics.jsonl                   one line an evaluation
+    RUN/checkpoints/best.safetensors    averaged weights at the best validation macro-AUPRC
+    RUN/checkpoints/last.ckpt           all that is needed to go on
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vesalius.errors import RunError
+from vesalius.models.config import ClassifierConfig
+from vesalius.models.preprocessing import Preprocessing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """Every setting."""
+        return self.path / "run.toml"
+
+    @property
+    def model(self) -> Path:
+        """What the weights are."""
+        return self.path / "model.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """Averaged weights at the best validation score."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """All that is needed to go on."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        config: Of the network.
+        preprocessing: The contract from film to tensor.
+        weights: The averaged weights at the best evaluation, a safetensors file.
+        findings: In the order of the logits.
+        sites: The sites whose films it was trained on; every other site is external to it.
+        store_fingerprint: SHA-256 of the store's manifest at training time.
+        options: Every setting, as in `run.toml`.
+        best: The best evaluation: `step`, `macro_auprc`, `macro_auroc` and more, as in its line of `metrics.jsonl`.
+        films: How many films each split had: `train`, `validation`.
+    """
+
+    path: Path
+    config: ClassifierConfig
+    preprocessing: Preprocessing
+    weights: Path
+    findings: tuple[str, ...]
+    sites: tuple[str, ...]
+    store_fingerprint: str
+    options: dict[str, Any]
+    best: dict[str, Any]
+    films: dict[str, int]
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a finished run; its weights are named, not read.
+
+    Raises:
+        RunError: No run there, or it stopped before its end; the message has the command that goes on.
+    """
+    folder = RunFolder(Path(path))
+    try:
+        model = json.loads(folder.model.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"no training run at {folder.path}: model.json is missing; make one with `vesalius train classifier`") from None
+    except ValueError:
+        raise RunError(f"{folder.model} is not JSON; train again into another folder") from None
+    if model.get("format") != FORMAT:
+        raise RunError(f"{folder.model} has format {model.get('format')!r}; this version reads {FORMAT}; train again")
+    if not model["finished"] or not folder.best.is_file():
+        raise RunError(
+            f"the run at {folder.path} is not finished; go on with `vesalius train classifier --config {folder.settings}`, "
+            "then try again"
+        )
+    config = ClassifierConfig.from_json(model["config"])
+    return Run(
+        path=folder.path,
+        config=config,
+        preprocessing=Preprocessing.from_json(model["preprocessing"]),
+        weights=folder.best,
+        findings=tuple(config.findings),
+        sites=tuple(model["sites"]),
+        store_fingerprint=model["store_fingerprint"],
+        options=model["options"],
+        best=model["best"],
+        films=model["films"],
+    )
+
+
+def fingerprint(store: Path) -> str:
+    """Returns the SHA-256 of a store's manifest, in hex: which films, labels and splits a run was made from."""
+    with (store / "manifest.parquet").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
