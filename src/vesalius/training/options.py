@@ -197,7 +197,9 @@ def from_plain(kind: type[Options], table: dict[str, Any], source: str) -> Optio
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(table) - set(hints))
     if unknown:
-        raise RunError(f"{source} has settings that {kind.__name__} does not know: {', '.join(unknown)}; it knows: {', '.join(hints)}")
+        raise RunError(
+            f"{source} has settings that {kind.__name__} does not know: {', '.join(unknown)}; it knows: {', '.join(hints)}"
+        )
     values = {name: _value(hints[name], value, f"{source}: {name}") for name, value in table.items()}
     try:
         return kind(**values)

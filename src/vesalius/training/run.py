@@ -1,10 +1,10 @@
 """A finished training run, as later verbs find it on disk. No torch here.
 
-    RUN/run.toml                        every setting: `vesalius train classifier --config RUN/run.toml` makes the run again
-    RUN/model.json                      configuration, preprocessing contract, findings, sites, provenance
-    RUN/metrics.jsonl                   one line an evaluation
-    RUN/checkpoints/best.safetensors    averaged weights at the best validation macro-AUPRC
-    RUN/checkpoints/last.ckpt           all that is needed to go on
+RUN/run.toml                        every setting: `vesalius train classifier --config RUN/run.toml` makes the run again
+RUN/model.json                      configuration, preprocessing contract, findings, sites, provenance
+RUN/metrics.jsonl                   one line an evaluation
+RUN/checkpoints/best.safetensors    averaged weights at the best validation macro-AUPRC
+RUN/checkpoints/last.ckpt           all that is needed to go on
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def load_run(path: str | Path) -> Run:
     try:
         model = json.loads(folder.model.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"no training run at {folder.path}: model.json is missing; make one with `vesalius train classifier`") from None
+        raise RunError(
+            f"no training run at {folder.path}: model.json is missing; make one with `vesalius train classifier`"
+        ) from None
     except ValueError:
         raise RunError(f"{folder.model} is not JSON; train again into another folder") from None
     if model.get("format") != FORMAT:

@@ -1,0 +1,86 @@
+"""How the weights move: AdamW, warm-up and cosine, averaged weights.
+
+Sources: Loshchilov & Hutter 2019 (AdamW); Loshchilov & Hutter 2017 (cosine); Izmailov et al. 2018 (stochastic weight averaging);
+Tarvainen & Valpola 2017 (the average's decay climbs from 0, so that it does not remember the random start).
+Checked against `torch.optim.lr_scheduler` and a written-out average: tests/unit/training/test_optimization.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+if TYPE_CHECKING:
+    from vesalius.training.options import OptimizationOptions, Precision
+
+NEVER_DECAYED = ("position", "cls_token", "class_token", "register_token")
+"""Embeddings that are added to tokens: pulling them to 0 regularises nothing."""
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Splits the parameters that learn into decayed weights and the rest: biases, norms, position embeddings."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            plain = parameter.ndim < 2 or any(word in name for word in NEVER_DECAYED)
+            (kept if plain else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def build_optimizer(module: nn.Module, options: OptimizationOptions, precision: Precision) -> torch.optim.AdamW:
+    """Returns AdamW over `module`; fused, but with 16-mixed, whose gradients must be unscaled before they are clipped."""
+    fused = precision != "16-mixed"
+    return torch.optim.AdamW(
+        parameter_groups(module, options.weight_decay),
+        lr=options.learning_rate,
+        betas=(0.9, 0.999),
+        fused=fused,
+        foreach=not fused,
+    )
+
+
+def learning_rate(step: int, steps: int, options: OptimizationOptions) -> float:
+    """Learning rate of `step` (counted from 0) of `steps`: a straight climb, then half a cosine down to its last share."""
+    warmup = min(round(options.warmup * steps), steps - 1)
+    if step < warmup:
+        return options.learning_rate * (step + 1) / (warmup + 1)
+    through = (step - warmup) / max(1, steps - 1 - warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, through)))
+    return options.learning_rate * (options.final_learning_rate + (1 - options.final_learning_rate) * cosine)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Sets the learning rate of every group: a function of the step alone, so nothing of it need be saved."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def averaging_decay(updates: int, steps: int, options: OptimizationOptions) -> float:
+    """Share of the old average kept at the update after `updates` earlier ones.
+
+    An exponential average whose decay climbs as (1 + n) / (10 + n) to `ema_decay`; over the last `swa` share of the steps
+    an equal one.
+    """
+    first_equal = steps - round(options.swa * steps)
+    if options.swa > 0 and updates >= first_equal:
+        equal = updates - first_equal
+        return equal / (equal + 1)
+    return min(options.ema_decay, (1 + updates) / (10 + updates))
+
+
+def average_weights(module: nn.Module, steps: int, options: OptimizationOptions) -> AveragedModel:
+    """Returns a copy of `module` that `update_parameters` moves towards it; buffers (running statistics) are copied."""
+
+    def move(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        torch._foreach_lerp_(averages, weights, 1 - averaging_decay(int(updates), steps, options))
+
+    average: Callable[[list[Tensor], list[Tensor], Tensor], None] = torch.no_grad()(move)
+    averaged = AveragedModel(module, multi_avg_fn=average)  # type: ignore[arg-type]
+    averaged.requires_grad_(requires_grad=False)
+    return averaged.eval()
