@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vesalius.uncertainty.calibration import Calibrator, Platt, SelectedCalibrator, Temperature, calibrator_from_json
+    from vesalius.uncertainty.curves import RiskCoverage, augrc, aurc, e_aurc, risk_coverage
     from vesalius.uncertainty.evaluation import Evaluation, EvaluationOptions, evaluate
-    from vesalius.uncertainty.ood import Energy, Mahalanobis, OodGate
-    from vesalius.uncertainty.selective import DecisionPolicy, RiskCoverage, augrc, aurc, e_aurc, risk_coverage
+    from vesalius.uncertainty.ood import OodGate
+    from vesalius.uncertainty.ood_scores import Energy, Mahalanobis
+    from vesalius.uncertainty.selective import DecisionPolicy
 
 _HOME = {
     "Calibrator": "calibration",
@@ -23,15 +25,15 @@ _HOME = {
     "Evaluation": "evaluation",
     "EvaluationOptions": "evaluation",
     "evaluate": "evaluation",
-    "Energy": "ood",
-    "Mahalanobis": "ood",
+    "Energy": "ood_scores",
+    "Mahalanobis": "ood_scores",
     "OodGate": "ood",
     "DecisionPolicy": "selective",
-    "RiskCoverage": "selective",
-    "augrc": "selective",
-    "aurc": "selective",
-    "e_aurc": "selective",
-    "risk_coverage": "selective",
+    "RiskCoverage": "curves",
+    "augrc": "curves",
+    "aurc": "curves",
+    "e_aurc": "curves",
+    "risk_coverage": "curves",
 }
 
 __all__ = [

@@ -33,6 +33,15 @@ class Evaluation:
         raise NotImplementedError
 
 
-def evaluate(probabilities: Any, labels: Any, patients: Any = None, logits: Any = None, *, findings: Any = None, policy: Any = None, options: EvaluationOptions = EvaluationOptions()) -> Evaluation:  # noqa: B008,E501
+def evaluate(
+    probabilities: Any,
+    labels: Any,
+    patients: Any = None,
+    logits: Any = None,
+    *,
+    findings: Any = None,
+    policy: Any = None,
+    options: EvaluationOptions = EvaluationOptions(),
+) -> Evaluation:  # noqa: B008,E501
     """Every figure of one set of cases, per finding and macro, with patient-clustered intervals."""
     raise NotImplementedError

@@ -1,39 +1,189 @@
-"""Skeleton: signatures to code against; bodies follow."""
+"""Is this film of the kind the bundle was fitted on? The gate that overrides every answer.
+
+In-sample distances are too small: a Gaussian has bent itself to the cases it was fitted on, the more so the fewer they are. So
+the threshold is a quantile of cross-fitted scores, each case scored by a Gaussian that did not see its patient.
+
+Source: Lee 2018 and Wang 2021 for the scores (`ood_scores`); Vovk 2015 for cross-fitting them.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Real, Shaped
+
+from vesalius.errors import EmptyInput, NotFitted, ValueOutOfRange
+from vesalius.metrics.classification import known_labels
+from vesalius.uncertainty.folds import patient_folds
+from vesalius.uncertainty.ood_scores import Energy, Features, Form, Logits, Mahalanobis, Scores
+
+__all__ = ["Detector", "Energy", "Mahalanobis", "OodGate"]
+
+ScoreName = Literal["mahalanobis", "two-class", "relative", "energy", "centred-energy"]
+
+
+class Detector(Protocol):
+    """What a gate asks of a score."""
+
+    def fit(self, features: Features, logits: Logits, labels: Logits | None) -> Self:
+        """Fits on finite arrays."""
+
+    def score(self, features: Features, logits: Logits) -> Scores:
+        """Higher = more foreign."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that restore it."""
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        """The fitted detector of that state."""
 
 
 class OodGate:
-    """OodGate(score="mahalanobis", quantile=0.99, folds=10, seed=0); after fit: .threshold float, .reference_scores Float[case] (cross-fitted)."""
+    """Stops a case whose score is above what `quantile` of new calibration patients would reach.
 
-    threshold: float
+    Scores: one or several of "mahalanobis" (single Gaussian), "two-class", "relative", "energy", "centred-energy". Several are
+    joined by their greatest standardised value: (score - median) / (quantile - median) over the cross-fitted scores of each.
 
-    def fit(self, features: Float[np.ndarray, "case dim"], logits: Float[np.ndarray, "case finding"], labels: Any = None, patients: Any = None) -> Self:
-        """On the calibration split only."""
-        raise NotImplementedError
+    Attributes (after `fit`):
+        threshold: A case is out where its score is above this.
+        reference_scores: Cross-fitted scores of the calibration split, in its order.
+        note: What limits the threshold, or None.
 
-    def score(self, features: Float[np.ndarray, "case dim"], logits: Float[np.ndarray, "case finding"]) -> Float[np.ndarray, "case"]:
-        """Higher = more foreign; +inf where a feature or logit is not finite."""
-        raise NotImplementedError
+    Source: cross-fitting after Vovk 2015 (cross-conformal); the order statistic ceil((n + 1) quantile) after Papadopoulos 2002.
+    Checked against: its false alarms on new cases in simulation (tests/statistical).
+    """
 
-    def is_out(self, features: Float[np.ndarray, "case dim"], logits: Float[np.ndarray, "case finding"]) -> Bool[np.ndarray, "case"]:
-        """score > threshold."""
-        raise NotImplementedError
+    def __init__(
+        self, scores: tuple[ScoreName, ...] = ("mahalanobis",), *, quantile: float = 0.99, folds: int = 10, seed: int = 0
+    ) -> None:
+        """Says which scores.
+
+        Raises:
+            ValueOutOfRange: An unknown score, or a quantile outside (0, 1).
+        """
+        unknown = [name for name in scores if name not in get_args(ScoreName)]
+        if unknown or not scores or not 0 < quantile < 1:
+            raise ValueOutOfRange(f"scores {scores}, quantile {quantile}; expected {', '.join(get_args(ScoreName))} and a share")
+        self.scores, self.quantile, self.folds, self.seed = tuple(scores), quantile, folds, seed
+        self.reference_scores: Scores | None = None
+        self.note: str | None = None
+        self._detectors: dict[str, Detector] = {}
+        self._scale: dict[str, tuple[float, float]] = {}
+        self._threshold: float | None = None
+
+    def fit(
+        self,
+        features: Real[np.ndarray, "case dim"],
+        logits: Real[np.ndarray, "case finding"],
+        *,
+        labels: Real[np.ndarray, "case finding"] | None = None,
+        patients: Shaped[np.ndarray, "case"] | None = None,
+    ) -> Self:
+        """Fits the scores and their threshold on the calibration split only.
+
+        Raises:
+            EmptyInput: Fewer than four patients.
+            NotEstimable: The features cannot carry the score; the message says why.
+            ValueOutOfRange: A feature or logit is not finite.
+        """
+        x, z = np.asarray(features, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+        y = None if labels is None else known_labels(labels)
+        fold = patient_folds(patients, np.zeros((len(x), 0)), folds=self.folds, seed=self.seed)
+        if len(x) == 0 or fold.max() < 3:
+            raise EmptyInput("fewer than four patients in the calibration split; a gate cannot be fitted on them")
+        if not (np.isfinite(x).all() and np.isfinite(z).all()):
+            raise ValueOutOfRange("a feature or logit of the calibration split is not finite; look at the network first")
+        crossed: dict[str, Scores] = {name: np.empty(len(x)) for name in self.scores}
+        for index in range(fold.max() + 1):
+            held = fold == index
+            rest = None if y is None else y[~held]
+            for name in self.scores:
+                crossed[name][held] = _detector(name).fit(x[~held], z[~held], rest).score(x[held], z[held])
+        self._detectors = {name: _detector(name).fit(x, z, y) for name in self.scores}
+        self._scale = {name: self._middle_and_spread(values) for name, values in crossed.items()}
+        self.reference_scores = self._joined(crossed)
+        self._threshold, self.note = self._order_statistic(self.reference_scores)
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Greatest score that still passes.
+
+        Raises:
+            NotFitted: `fit` was not called.
+        """
+        if self._threshold is None:
+            raise NotFitted("OodGate is not fitted; call fit(features, logits) on the calibration split first")
+        return self._threshold
+
+    def score(self, features: Real[np.ndarray, "case dim"], logits: Real[np.ndarray, "case finding"]) -> Scores:
+        """Foreignness of each case, higher = more foreign; +infinity where a feature or logit is not finite.
+
+        Raises:
+            NotFitted: `fit` was not called.
+            ShapeMismatch: Features of another dimension than in `fit`.
+        """
+        _ = self.threshold
+        x, z = np.asarray(features, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+        joined = self._joined({name: detector.score(x, z) for name, detector in self._detectors.items()})
+        finite = np.isfinite(x).all(axis=1) & np.isfinite(z).all(axis=1)
+        return np.where(finite, joined, np.inf)
+
+    def is_out(self, features: Real[np.ndarray, "case dim"], logits: Real[np.ndarray, "case finding"]) -> Bool[np.ndarray, "case"]:
+        """True where the score is above the threshold: the case must not be answered."""
+        out: Bool[np.ndarray, "case"] = ~(self.score(features, logits) <= self.threshold)
+        return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """float64 arrays for statistics.safetensors."""
-        raise NotImplementedError
+        """Returns the float64 arrays of the fitted scores, and the reference scores."""
+        arrays = {f"{name}.{key}": array for name, detector in self._detectors.items() for key, array in detector.state().items()}
+        return arrays if self.reference_scores is None else {**arrays, "reference_scores": self.reference_scores}
 
     def to_json(self) -> dict[str, Any]:
-        """The rest, for bundle.json."""
-        raise NotImplementedError
+        """Returns the rest of the gate as plain numbers and words.
+
+        Raises:
+            NotFitted: `fit` was not called.
+        """
+        scale = {name: list(pair) for name, pair in self._scale.items()}
+        options = {"scores": list(self.scores), "quantile": self.quantile, "folds": self.folds, "seed": self.seed}
+        return {**options, "threshold": self.threshold, "scale": scale, "note": self.note}
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], json: dict[str, Any]) -> Self:
-        """The fitted gate."""
-        raise NotImplementedError
+        """Returns the fitted gate from `state()` and `to_json()`."""
+        gate = cls(tuple(json["scores"]), quantile=json["quantile"], folds=json["folds"], seed=json["seed"])
+        for name in gate.scores:
+            own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
+            gate._detectors[name] = _detector(name).restore(own)
+        gate._scale = {name: (pair[0], pair[1]) for name, pair in json["scale"].items()}
+        gate._threshold, gate.note = json["threshold"], json["note"]
+        gate.reference_scores = np.asarray(arrays["reference_scores"], dtype=np.float64)
+        return gate
+
+    def _joined(self, scores: dict[str, Scores]) -> Scores:
+        if len(scores) == 1:
+            return next(iter(scores.values()))
+        standard = [(values - self._scale[name][0]) / self._scale[name][1] for name, values in scores.items()]
+        joined: Scores = np.max(standard, axis=0)
+        return joined
+
+    def _middle_and_spread(self, scores: Scores) -> tuple[float, float]:
+        middle = float(np.median(scores))
+        return middle, (self._order_statistic(scores)[0] - middle) or 1.0
+
+    def _order_statistic(self, scores: Scores) -> tuple[float, str | None]:
+        n = len(scores)
+        rank = int(np.ceil((n + 1) * self.quantile - 1e-9))
+        note = None
+        if rank > n:
+            note = f"{n} cases cannot hold a quantile of {self.quantile:g}: the greatest score is the threshold"
+        return float(np.sort(scores)[min(rank, n) - 1]), note
+
+
+def _detector(name: str) -> Detector:
+    if name in ("energy", "centred-energy"):
+        return Energy(centred=name == "centred-energy")
+    forms: dict[str, Form] = {"mahalanobis": "single", "two-class": "two-class", "relative": "relative"}
+    return Mahalanobis(forms[name])
