@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vesalius.audit.options import AuditOptions
+from vesalius.errors import EmptyInput
 
 if TYPE_CHECKING:
+    from vesalius.audit.answers import Answers
     from vesalius.audit.gallery import GalleryFilm
     from vesalius.bundle.predictor import Predictor
     from vesalius.datasets.store import Store
     from vesalius.types import ProgressCallback
+
+FORMAT_VERSION = 1
+DISCLAIMER = "Research software; not for medical use."
+WHAT = {"internal": "test films of the training sites", "external": "films of other sites"}
 
 
 @dataclass(frozen=True)
@@ -33,11 +45,192 @@ class AuditResult:
         return [gate["name"] for gate in self.document["gates"] if not gate["passed"]]
 
 
-def audit(predictor: Predictor, store: Store, options: AuditOptions = AuditOptions(), progress: ProgressCallback | None = None) -> AuditResult:
-    """Measures a bundle on the test films of its training sites and on every film of other sites."""
-    raise NotImplementedError
+def audit_bundle(
+    bundle: str | Path,
+    store: str | Path,
+    out: str | Path | None = None,
+    options: AuditOptions = AuditOptions(),
+    progress: ProgressCallback | None = None,
+) -> AuditResult:
+    """Audits, writes `out/index.html` and `out/audit.json` (default: `report` beside the bundle), and puts card and figures into the bundle.
+
+    Raises:
+        BundleError: The bundle is not what its manifest says.
+        StoreError: The store is missing or unfinished.
+        EmptyInput: The store has no film to audit; see `audit`.
+        GatesError: A gate names a figure that no audit has.
+    """
+    from vesalius.audit.card import write_card
+    from vesalius.audit.report import audit_json, write_report
+    from vesalius.bundle.load import load
+    from vesalius.bundle.save import attach_audit
+    from vesalius.datasets.store import Store
+
+    predictor = load(Path(bundle))
+    result = audit(predictor, Store(Path(store)), options, progress)
+    write_report(result, Path(out) if out is not None else Path(bundle).resolve().parent / "report")
+    card = write_card(predictor.description, result.document)
+    attach_audit(Path(bundle), {"card.md": card.encode(), "audit/audit.json": audit_json(result.document).encode()})
+    return result
 
 
-def audit_bundle(bundle: Path, store: Path, out: Path | None = None, options: AuditOptions = AuditOptions(), progress: ProgressCallback | None = None) -> AuditResult:
-    """Audits, writes `out/index.html` and `out/audit.json` (default: `report` beside the bundle), and puts card and figures into the bundle."""
-    raise NotImplementedError
+def audit(
+    predictor: Predictor, store: Store, options: AuditOptions = AuditOptions(), progress: ProgressCallback | None = None
+) -> AuditResult:
+    """Measures a bundle on the test films of its training sites (internal) and on every film of other sites (external).
+
+    Raises:
+        EmptyInput: No film of either kind, or none of them with a known label of a finding the bundle answers.
+        GatesError: A gate names a figure that no audit has.
+    """
+    from vesalius.audit.answers import answer_store
+    from vesalius.audit.distribution import answer_foreign
+    from vesalius.audit.foreign import KINDS
+    from vesalius.audit.gallery import make_gallery
+    from vesalius.audit.gates import check_gates
+
+    started = time.monotonic()
+    rows = choose_rows(store, training_sites(predictor))
+    home = rows["internal"] if "internal" in rows else rows["external"]
+    n_foreign = len(KINDS) * min(len(home), options.foreign_films) if predictor.gate is not None else 0
+    tick = _ticker(progress, sum(map(len, rows.values())) + n_foreign)
+    cohorts = {name: answer_store(predictor, store, chosen, tick) for name, chosen in rows.items()}
+    _refuse_unlabelled(cohorts, predictor, store)
+    first = next(iter(cohorts.values()))
+    foreign = answer_foreign(predictor, store, first, options, tick) if predictor.gate is not None else {}
+    document = describe(predictor, store, cohorts, foreign, options)
+    document["gates"] = check_gates(options.gates, document)
+    gallery = make_gallery(predictor, store, cohorts) if options.images else ()
+    document["made"]["seconds"] = round(time.monotonic() - started, 1)
+    return AuditResult(document, gallery)
+
+
+def training_sites(predictor: Predictor) -> tuple[str, ...]:
+    """Returns the sites whose films made the bundle, as bundle.json records them."""
+    return tuple(predictor.description["provenance"]["sites"])
+
+
+def choose_rows(store: Store, sites: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the rows of each cohort that has any: internal is split `test` at `sites`, external is every film elsewhere.
+
+    Raises:
+        EmptyInput: Neither has a film.
+    """
+    manifest = store.manifest
+    at_home = manifest["site"].isin(list(sites)).to_numpy()
+    held_out = (manifest["split"] == "test").to_numpy(dtype=bool)
+    rows = {"internal": np.flatnonzero(at_home & held_out), "external": np.flatnonzero(~at_home)}
+    found = {name: chosen for name, chosen in rows.items() if len(chosen)}
+    if not found:
+        raise EmptyInput(
+            f"nothing to audit: of {len(store)} films none is of the split 'test' at {', '.join(sites)} and none is of another site;"
+            " ingest films that the bundle was not made from"
+        )
+    return found
+
+
+def _refuse_unlabelled(cohorts: Mapping[str, Answers], predictor: Predictor, store: Store) -> None:
+    if not any(np.isfinite(answers.labels[answers.assessed]).any() for answers in cohorts.values()):
+        raise EmptyInput(
+            f"no film to audit has a known label; the bundle answers {', '.join(predictor.findings)},"
+            f" the store has labels for {', '.join(store.findings) or 'nothing'} (`vesalius ingest --labels CSV`)"
+        )
+
+
+def describe(
+    predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], foreign: Mapping[str, Answers], options: AuditOptions
+) -> dict[str, Any]:
+    """Returns audit.json but for the verdict of the gates."""
+    from vesalius.audit.distribution import describe_gate
+    from vesalius.audit.key_figures import key_figures
+    from vesalius.audit.performance import describe_cohort
+
+    manifest, findings = store.manifest, tuple(predictor.findings)
+    described: dict[str, Any] = {name: None for name in WHAT}
+    for name, answers in cohorts.items():
+        sites = sorted(set(manifest["site"].iloc[answers.rows].dropna().astype(str)))
+        described[name] = describe_cohort(WHAT[name], answers, sites, findings, predictor.policy, options)
+    document: dict[str, Any] = {
+        "format": "vesalius.audit",
+        "format_version": FORMAT_VERSION,
+        "made": _made(options),
+        "bundle": _bundle(predictor),
+        "store": _store(store, cohorts, options),
+        "notices": notices(predictor, options),
+        "key_figures": [],
+        "gates": [],
+        "cohorts": described,
+        "out_of_distribution": describe_gate(cohorts, foreign, float(predictor.gate.threshold), options) if foreign else None,
+        "subgroups": _subgroups(predictor, store, cohorts, options),
+    }
+    document["key_figures"] = key_figures(document)
+    return document
+
+
+def _made(options: AuditOptions) -> dict[str, Any]:
+    return {
+        "utc": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seconds": 0.0,
+        "vesalius": version("vesalius"),
+        "resamples": options.resamples,
+        "seed": options.seed,
+    }
+
+
+def _bundle(predictor: Predictor) -> dict[str, Any]:
+    policy = predictor.policy
+    points = {
+        name: {"threshold": float(policy.thresholds[k]), "abstain_low": float(policy.low[k]), "abstain_high": float(policy.high[k])}
+        for k, name in enumerate(predictor.findings)
+    }
+    return {
+        "name": predictor.name,
+        "id": predictor.id,
+        "reference": f"{predictor.name}@{predictor.id[:12]}",
+        "findings": list(predictor.findings),
+        "training_sites": list(training_sites(predictor)),
+        "operating_points": points,
+    }
+
+
+def _store(store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) -> dict[str, Any]:
+    return {
+        "name": options.store_name or store.path.resolve().name,
+        "n_films": len(store),
+        "n_patients": int(store.manifest["patient_id"].nunique()),
+        "n_audited": sum(map(len, cohorts.values())),
+        "size_px": int(store.size_px),
+        "sites": sorted(set(store.manifest["site"].dropna().astype(str))),
+    }
+
+
+def notices(predictor: Predictor, options: AuditOptions) -> list[str]:
+    """Returns what must stand on top: the bundle's own notice, the command's, and that this is research software."""
+    own = predictor.description["provenance"].get("notice") or ""
+    return list(dict.fromkeys(word for word in (own, *options.notices, DISCLAIMER) if word))
+
+
+def _subgroups(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) -> dict[str, Any]:
+    from vesalius.audit.groups import MINIMUM_CASES, describe_groups, excluding_zero
+
+    thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
+    tables = {}
+    for name, answers in cohorts.items():
+        assessed = answers.take(answers.assessed)
+        about = store.manifest.iloc[assessed.rows]
+        blocks = describe_groups(assessed, about, predictor.findings, thresholds, options)
+        n_excluding, n_gaps = excluding_zero(blocks)
+        tables[name] = {"n_gaps": n_gaps, "n_excluding_zero": n_excluding, "blocks": blocks}
+    return {"n_positive_min": MINIMUM_CASES, "cohorts": tables}
+
+
+def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, total)
+
+    return tick

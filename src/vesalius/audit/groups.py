@@ -1,0 +1,180 @@
+"""Is it as good for everyone? The audit's table of subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Shaped
+
+from vesalius.audit.answers import Answers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vesalius.audit.options import AuditOptions
+    from vesalius.metrics.subgroups import SubgroupRow
+
+AGE_BANDS = ((40, "under 40"), (60, "40 to 59"), (76, "60 to 75"), (200, "over 75"))
+"""Upper ends (years, not included) of the bands; completed years, as DICOM gives them."""
+
+MINIMUM_CASES = 10
+MEASURES = ("auroc", "sensitivity", "specificity", "ece")
+YES_NO = {True: "yes", False: "no"}
+
+
+def age_band(years: float | None) -> str | None:
+    """Returns the band an age falls in; None where the age is unknown."""
+    if years is None or not np.isfinite(years) or years < 0:
+        return None
+    return next((word for end, word in AGE_BANDS if years < end), None)
+
+
+def group_values(manifest: pd.DataFrame, by: str) -> list[str | None] | None:
+    """Returns the group of every film as a word, None where it is unknown; None altogether if the store lacks the column."""
+    import pandas as pd
+
+    column = "age_years" if by == "age_band" else by
+    if column not in manifest:
+        return None
+    values: list[Any] = manifest[column].astype(object).where(manifest[column].notna(), None).tolist()
+    if by == "age_band":
+        return [age_band(None if value is None else float(value)) for value in values]
+    if pd.api.types.is_bool_dtype(manifest[column]):
+        return [None if value is None else YES_NO[bool(value)] for value in values]
+    return [None if value is None or str(value) == "" else str(value) for value in values]
+
+
+def describe_groups(
+    answers: Answers, manifest: pd.DataFrame, findings: Sequence[str], thresholds: Float64[np.ndarray, "finding"], options: AuditOptions
+) -> list[dict[str, Any]]:
+    """Returns, for one cohort, a block for each column of `options.by`; `manifest` holds the rows of `answers`, in order."""
+    blocks = []
+    for by in options.by:
+        values = group_values(manifest, by)
+        if values is None:
+            blocks.append({"by": by, "absent": "the store has no such column", "groups": []})
+        elif all(value is None for value in values):
+            blocks.append({"by": by, "absent": "not recorded for any of these films", "groups": []})
+        else:
+            words = np.array(values, dtype=object)
+            blocks.append({"by": by, "absent": None, "groups": _describe_column(answers, words, findings, thresholds, options)})
+    return blocks
+
+
+def _describe_column(
+    answers: Answers,
+    words: Shaped[np.ndarray, "case"],
+    findings: Sequence[str],
+    thresholds: Float64[np.ndarray, "finding"],
+    options: AuditOptions,
+) -> list[dict[str, Any]]:
+    rows = _rows(answers, words, findings, thresholds, options)
+    pooled = _pooled_rows(answers, words, thresholds, options)
+    order = [word for _, word in AGE_BANDS]
+    names = sorted({word for word in words if word is not None}, key=lambda word: (order.index(word) if word in order else -1, word))
+    groups = []
+    for name in names:
+        inside = words == name
+        outside = ~inside & np.array([word is not None for word in words])
+        by_finding = {row.finding: _plain(row) for row in rows if row.group == name}
+        groups.append(
+            {
+                "value": name,
+                "n": int(inside.sum()),
+                "n_patients": len(set(answers.patients[inside])),
+                "n_sufficient": sum(one["sufficient"] for one in by_finding.values()),
+                "macro": _macro_auroc(answers, inside, outside, options),
+                "pooled": pooled[name],
+                "findings": by_finding,
+            }
+        )
+    return groups
+
+
+def _rows(
+    answers: Answers,
+    words: Shaped[np.ndarray, "case"],
+    findings: Sequence[str],
+    thresholds: Float64[np.ndarray, "finding"],
+    options: AuditOptions,
+) -> list[SubgroupRow]:
+    from vesalius.metrics.subgroups import SubgroupOptions, subgroup_table
+
+    settings = SubgroupOptions(resamples=options.resamples, seed=options.seed, minimum_cases=MINIMUM_CASES)
+    return subgroup_table(
+        answers.probabilities,
+        answers.labels,
+        {"group": list(words)},
+        answers.patients.astype(str),
+        findings=findings,
+        thresholds=list(thresholds),
+        options=settings,
+    )
+
+
+def _pooled_rows(
+    answers: Answers, words: Shaped[np.ndarray, "case"], thresholds: Float64[np.ndarray, "finding"], options: AuditOptions
+) -> dict[str, dict[str, Any]]:
+    """All findings as one list of answers: few patients have ten of each finding, and this still sees a group served worse."""
+    from vesalius.metrics.subgroups import SubgroupOptions, subgroup_table
+
+    n_findings = answers.labels.shape[1]
+    settings = SubgroupOptions(resamples=options.resamples, seed=options.seed, minimum_cases=MINIMUM_CASES)
+    groups, patients = {"group": list(np.repeat(words, n_findings))}, np.repeat(answers.patients.astype(str), n_findings)
+    labels = answers.labels.reshape(-1, 1)
+    called = (answers.probabilities >= thresholds).astype(np.float64).reshape(-1, 1)
+    by_decision = subgroup_table(called, labels, groups, patients, thresholds=[0.5], options=settings)
+    by_probability = subgroup_table(answers.probabilities.reshape(-1, 1), labels, groups, patients, options=settings)
+    pooled = {}
+    for decided, probable in zip(by_decision, by_probability, strict=True):
+        rates, ece = _plain(decided), _plain(probable)
+        pooled[decided.group] = rates | {"ece": ece["ece"], "ece_gap": ece["ece_gap"], "auroc": None, "auroc_gap": None}
+    return pooled
+
+
+def _macro_auroc(
+    answers: Answers, inside: Bool[np.ndarray, "case"], outside: Bool[np.ndarray, "case"], options: AuditOptions
+) -> dict[str, Any] | None:
+    """Mean AUROC over the findings with enough films on this side, and its gap over those with enough on both."""
+    from vesalius.metrics.intervals import PatientResamples, difference_of, interval_of, macro_draws, ranking_draws
+
+    plan = PatientResamples.of(answers.patients.astype(str), len(answers), resamples=options.resamples, seed=options.seed)
+    within, without = (np.where(side[:, None], answers.labels, np.nan) for side in (inside, outside))
+    here, there = enough(within), enough(without)
+    if not here.any():
+        return None
+    draws, _ = ranking_draws(within, answers.probabilities, plan)
+    result = {"auroc": interval_of(macro_draws(draws[:, here]), n_patients=plan.n_patients).to_json(), "auroc_gap": None}
+    both = here & there
+    if both.any():
+        others, _ = ranking_draws(without, answers.probabilities, plan)
+        gap = difference_of(macro_draws(others[:, both]), macro_draws(draws[:, both]), n_patients=plan.n_patients)
+        result["auroc_gap"] = gap.to_json()
+    return result
+
+
+def enough(labels: Float64[np.ndarray, "case finding"]) -> Bool[np.ndarray, "finding"]:
+    """Whether each finding has at least ten films with it and ten without."""
+    counted: Bool[np.ndarray, "finding"] = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0)) >= MINIMUM_CASES
+    return counted
+
+
+def _plain(row: SubgroupRow) -> dict[str, Any]:
+    plain: dict[str, Any] = {"n": row.n, "n_positive": row.n_positive, "sufficient": row.reason is None, "reason": row.reason}
+    for measure in MEASURES:
+        plain[measure] = row.metrics[measure].to_json() if measure in row.metrics else None
+        plain[f"{measure}_gap"] = row.gaps[measure].to_json() if measure in row.gaps else None
+    return plain
+
+
+def excluding_zero(blocks: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Returns how many gaps of the pooled and macro rows exclude zero, and how many there are."""
+    gaps = [gap for block in blocks for group in block["groups"] for gap in _gaps(group) if gap and gap["low"] is not None]
+    return sum(gap["low"] > 0 or gap["high"] < 0 for gap in gaps), len(gaps)
+
+
+def _gaps(group: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+    macro = group["macro"] or {}
+    return [macro.get("auroc_gap"), *(group["pooled"].get(f"{measure}_gap") for measure in ("sensitivity", "specificity", "ece"))]

@@ -1,0 +1,191 @@
+"""The figures of one cohort: every metric of every finding with its interval, the curves, and what was left unanswered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from vesalius.audit.answers import Answers
+from vesalius.types import Reason
+
+if TYPE_CHECKING:
+    from vesalius.audit.options import AuditOptions
+    from vesalius.uncertainty.selective import DecisionPolicy
+
+MEASURES = ("auroc", "auprc", "brier", "nll", "ece", "brier_change", "nll_change", "sensitivity", "specificity")
+PICTURE_BINS = 10
+"""Bins of the reliability diagrams and histograms; ECE itself uses 15."""
+CURVE_POINTS = 120
+
+
+def describe_cohort(
+    what: str, answers: Answers, sites: Sequence[str], findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions
+) -> dict[str, Any]:
+    """Returns `cohorts.internal` or `cohorts.external` of audit.json."""
+    assessed = answers.take(answers.assessed)
+    evaluated = _evaluate(assessed, findings, policy, options)
+    answered = _answered(assessed, findings, options)
+    by_finding = {}
+    for index, name in enumerate(findings):
+        truth = assessed.labels[:, index]
+        by_finding[name] = {
+            "n": int(np.isfinite(truth).sum()),
+            "n_positive": int((truth == 1).sum()),
+            "prevalence": float(np.nanmean(truth)) if np.isfinite(truth).any() else None,
+            "threshold": float(policy.thresholds[index]),
+            "abstain_low": float(policy.low[index]),
+            "abstain_high": float(policy.high[index]),
+            **evaluated[name],
+            **answered[name],
+            "curves": describe_curves(assessed, index, policy),
+        }
+    return {
+        "what": what,
+        "sites": list(sites),
+        "n_films": len(answers),
+        "n_patients": len(set(answers.patients)),
+        "n_assessed": len(assessed),
+        "n_normal": int(answers.normal.sum()),
+        "findings": by_finding,
+        "macro": evaluated["macro"] | answered["macro"],
+        "abstention": describe_abstention(answers),
+    }
+
+
+def _evaluate(answers: Answers, findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions) -> dict[str, dict[str, Any]]:
+    from vesalius.uncertainty import EvaluationOptions, evaluate
+
+    found = evaluate(
+        answers.probabilities,
+        answers.labels,
+        answers.patients.astype(str),
+        answers.logits,
+        findings=list(findings),
+        policy=policy,
+        options=EvaluationOptions(resamples=options.resamples, seed=options.seed),
+    ).to_json()
+    tables = dict(found["findings"]) | {"macro": found["macro"]}
+    return {name: {key: table.get(key) for key in (*MEASURES, "ece_null", "aurc")} for name, table in tables.items()}
+
+
+def _answered(answers: Answers, findings: Sequence[str], options: AuditOptions) -> dict[str, dict[str, Any]]:
+    """Sensitivity, specificity and error among the answers given, and how many those are, from the predictor's own decisions."""
+    from vesalius.metrics.draws import rate_draws
+    from vesalius.metrics.intervals import PatientResamples, interval_of, macro_draws, summed_draws
+
+    plan = PatientResamples.of(answers.patients.astype(str), len(answers), resamples=options.resamples, seed=options.seed)
+    draws: dict[str, list[Float64[np.ndarray, "draw"]]] = {}
+    for index in range(len(findings)):
+        truth, decided = answers.labels[:, index], answers.decisions[:, index]
+        given, wrong = decided >= 0, np.isfinite(truth) & (decided >= 0) & (decided != truth)
+        rates = rate_draws(np.where(given, truth, np.nan), decided == 1, plan)
+        known, kept, missed = summed_draws(np.column_stack([np.isfinite(truth), np.isfinite(truth) & given, wrong]).astype(float), plan).T
+        for name, values in (
+            ("sensitivity_answered", rates["sensitivity"]),
+            ("specificity_answered", rates["specificity"]),
+            ("ppv_answered", rates["ppv"]),
+            ("npv_answered", rates["npv"]),
+            ("coverage", kept / np.where(known > 0, known, np.nan)),
+            ("error_answered", missed / np.where(kept > 0, kept, np.nan)),
+        ):
+            draws.setdefault(name, []).append(values)
+    names = {key: [*columns, macro_draws(np.column_stack(columns))] for key, columns in draws.items()}
+    return {
+        name: {key: interval_of(columns[index], n_patients=plan.n_patients).to_json() for key, columns in names.items()}
+        for index, name in enumerate([*findings, "macro"])
+    }
+
+
+def describe_curves(answers: Answers, index: int, policy: DecisionPolicy) -> dict[str, Any]:
+    """Returns what the figures of one finding draw: reliability, ROC, risk-coverage and the spread of probabilities."""
+    known = np.isfinite(answers.labels[:, index])
+    truth, p = answers.labels[known, index], answers.probabilities[known, index]
+    return {
+        "reliability": _reliability(truth, p),
+        "roc": _roc(truth, p),
+        "risk_coverage": _risk_coverage(answers.take(known), index, float(policy.thresholds[index])),
+        "histogram": _histogram(truth, p),
+    }
+
+
+def _reliability(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> list[dict[str, Any]]:
+    from vesalius.metrics import reliability_table
+
+    if not len(truth):
+        return []
+    rows = []
+    for row in reliability_table(truth, p, bins=PICTURE_BINS):
+        numbers = {"mean_probability": row.mean_probability, "observed": row.observed, "observed_low": row.low, "observed_high": row.high}
+        plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        rows.append({"lower": row.lower, "upper": row.upper, "n": row.n} | plain)
+    return rows
+
+
+def _roc(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, list[float]] | None:
+    from vesalius.metrics.classification import tie_blocks
+
+    blocks = tie_blocks(truth, p)
+    if not blocks.positive.sum() or not blocks.negative.sum():
+        return None
+    sensitivity = np.concatenate([[0.0], np.cumsum(blocks.positive) / blocks.positive.sum()])
+    false_positive_rate = np.concatenate([[0.0], np.cumsum(blocks.negative) / blocks.negative.sum()])
+    kept = _thin(len(sensitivity))
+    return {"false_positive_rate": _rounded(false_positive_rate[kept]), "sensitivity": _rounded(sensitivity[kept])}
+
+
+def _risk_coverage(answers: Answers, index: int, threshold: float) -> dict[str, Any]:
+    from vesalius.uncertainty import risk_coverage
+
+    truth, p, decided = (getattr(answers, name)[:, index] for name in ("labels", "probabilities", "decisions"))
+    if not len(truth):
+        return {"coverage": [], "risk": [], "locked": {"coverage": None, "risk": None}}
+    wrong = ((p >= threshold) != truth).astype(np.float64)
+    curve = risk_coverage(-np.abs(_logit(p) - _logit(np.array(threshold))), wrong)
+    kept = _thin(len(curve.coverage))
+    given = decided >= 0
+    return {
+        "coverage": _rounded(curve.coverage[kept]),
+        "risk": _rounded(curve.risk[kept]),
+        "locked": {"coverage": float(given.mean()), "risk": float((decided != truth)[given].mean()) if given.any() else None},
+    }
+
+
+def _histogram(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, Any]:
+    edges = np.linspace(0.0, 1.0, 2 * PICTURE_BINS + 1)
+    counts = {word: np.histogram(p[truth == value], edges)[0].tolist() for word, value in (("present", 1), ("absent", 0))}
+    return {"edges": _rounded(edges)} | counts
+
+
+def describe_abstention(answers: Answers) -> dict[str, Any]:
+    """Returns how many answers were given, how many withheld for each reason, and the same for whole films."""
+    n_answers = int(answers.decisions.size)
+    withheld = {str(reason): int((answers.reasons == str(reason)).sum()) for reason in Reason}
+    given: Bool[np.ndarray, "case finding"] = answers.decisions >= 0
+    return {
+        "n_answers": n_answers,
+        "answered_share": float(given.mean()) if n_answers else 0.0,
+        "by_reason": {"answered": int(given.sum())} | withheld,
+        "films": {
+            "every_finding_answered": int(given.all(axis=1).sum()),
+            "some_withheld": int((given.any(axis=1) & ~given.all(axis=1)).sum()),
+            "every_finding_withheld": int((~given).all(axis=1).sum()),
+        },
+    }
+
+
+def _thin(n: int) -> np.ndarray:
+    """About CURVE_POINTS positions out of n, ends kept: a curve on a page needs no more."""
+    return np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(int))
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 5) for value in values]
+
+
+def _logit(p: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray, "*axes"]:
+    inside = np.clip(p, 1e-12, 1 - 1e-12)
+    return np.log(inside) - np.log1p(-inside)
