@@ -81,6 +81,12 @@ class UnsupportedEncoding(UnreadableImage):
     code = "unsupported_encoding"
 
 
+class CorruptStream(UnreadableImage):
+    """Compressed pixels that no decoder accepts."""
+
+    code = "corrupt_stream"
+
+
 class DuplicateImage(UnreadableImage):
     """The same pixels are in the store already."""
 

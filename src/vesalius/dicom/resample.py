@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Float32, UInt16
 
 from vesalius.errors import ShapeMismatch
 from vesalius.types import Image, Pixels
@@ -51,8 +51,9 @@ def resize_to_square(pixels: Pixels, size_px: int) -> Float32[np.ndarray, "size_
 def quantise(pixels: Pixels, bits_stored: int) -> UInt16[np.ndarray, "height width"]:
     """Turns [0, 1] into integers of `bits_stored` bits (1 to 16), rounded half to even; values outside are clipped."""
     levels = _levels(bits_stored)
-    scaled = np.multiply(pixels, levels, dtype=np.float64)
-    return np.clip(np.rint(scaled), 0, levels).astype(np.uint16)
+    scaled = np.rint(np.multiply(pixels, levels, dtype=np.float64))
+    quantised: UInt16[np.ndarray, "height width"] = np.clip(scaled, 0, levels).astype(np.uint16)
+    return quantised
 
 
 def dequantise(levels: UInt16[np.ndarray, "*shape"], bits_stored: int) -> Float32[np.ndarray, "*shape"]:
@@ -63,18 +64,6 @@ def dequantise(levels: UInt16[np.ndarray, "*shape"], bits_stored: int) -> Float3
 def standardise(image: Image, size_px: int) -> UInt16[np.ndarray, "size_px size_px"]:
     """Returns what a store keeps of a film and what every network starts from: the square, at the film's own depth."""
     return quantise(resize_to_square(image.pixels, size_px), image.bits_stored)
-
-
-def crop_to_content(
-    square: Float[np.ndarray, "rows columns"], height: int, width: int
-) -> Float[np.ndarray, "inner_rows inner_columns"]:
-    """Cuts the padding off a map over the padded square (a heat map) of a film of `height` x `width`.
-
-    The map may be coarser than the film, as patch evidence is: a partly padded patch is kept whole.
-    """
-    size_px = square.shape[0]
-    top, left, bottom, right = content_box(height, width, size_px)
-    return square[top:bottom, left:right]
 
 
 def _levels(bits_stored: int) -> int:
