@@ -1,8 +1,18 @@
-"""The model card: what a bundle is, for a person, made from nothing but `bundle.json` and the audit."""
+"""The model card: what a bundle is, for a person, made from nothing but `bundle.json` and the audit.
+
+Source: Mitchell 2019, arXiv:1810.03993 (what a card holds).
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+from vesalius.bundle.format import reference
+
+NOT_AUDITED = (
+    "## Audit\n\nNot audited yet: nobody has measured this bundle on films it was neither trained nor calibrated on.\n\n"
+    "    vesalius audit BUNDLE --store STORE\n"
+)
 
 
 def write_card(description: dict[str, Any], bundle_id: str, audit: str | None = None) -> str:
@@ -13,4 +23,94 @@ def write_card(description: dict[str, Any], bundle_id: str, audit: str | None = 
         bundle_id: SHA-256 of MANIFEST.json, in hex.
         audit: The audit's section in Markdown, from `## ` on; without it the card says that nobody has audited the bundle.
     """
-    raise NotImplementedError
+    sections = [
+        _head(description, bundle_id),
+        _use(description),
+        _network(description),
+        _rules(description),
+        _data(description),
+        audit or NOT_AUDITED,
+    ]
+    return "\n".join(section.rstrip("\n") + "\n" for section in sections)
+
+
+def _head(description: dict[str, Any], bundle_id: str) -> str:
+    notices = "".join(f"\n> {notice}\n" for notice in description["notices"])
+    return (
+        f"# {description['name']}\n\n`{reference(description['name'], bundle_id)}`\n\n"
+        f"Research software; not for medical use. A radiologist reads the film; this is a second look at it.\n{notices}"
+    )
+
+
+def _use(description: dict[str, Any]) -> str:
+    return (
+        "## What it answers\n\n"
+        f"- Findings: {', '.join(description['findings'])}.\n"
+        f"- Films: frontal chest radiographs ({', '.join(description['assessable_views'])}); any other known view is not assessable.\n"
+        "- Of each finding it says present, absent, or abstains and says why: too close to call, unlike the films it knows, "
+        "too poor a film, a view it cannot read.\n"
+        "- Not for: other body parts, other kinds of image, findings that are not named above.\n"
+    )
+
+
+def _network(description: dict[str, Any]) -> str:
+    encoder, preprocessing, averaging = description["encoder"], description["preprocessing"], description["averaging"]
+    views = len(averaging["views"])
+    return (
+        "## Network\n\n"
+        f"- Encoder: {encoder['encoder']}, {preprocessing['size_px']} px, {description['precision']}.\n"
+        f"- Answers are the mean of the logits of {averaging['members']} network{'s' * (averaging['members'] > 1)} "
+        f"and {views} view{'s' * (views > 1)} of the film.\n"
+        f"- Order, locked: {'; '.join(description['order'])}.\n"
+    )
+
+
+def _rules(description: dict[str, Any]) -> str:
+    lines = [
+        "## Calibration and decision rules",
+        "",
+        "Fitted on the calibration split only. NLL is that of held-out patients inside this split, in nats.",
+        "",
+        "| finding | films | present | calibrator | NLL before | NLL after | threshold | abstains between | answered |",
+        "|---|---:|---:|---|---:|---:|---:|---|---:|",
+    ]
+    for row in description["calibration"]:
+        band = f"{row['low']:.3f} and {row['high']:.3f}"
+        lines.append(
+            f"| {row['finding']} | {row['n']} | {row['n_positive']} | {row['calibrator'].replace('_', ' ')} | {number(row['nll_before'])} "
+            f"| {number(row['nll_after'])} | {row['threshold']:.3f} ({row['rule']}) | {band} | {percent(row['coverage'])} |"
+        )
+    notes = [f"- {row['finding']}: {note}" for row in description["calibration"] for note in row["notes"]]
+    gate = description["gate"]
+    lines += ["", *notes, ""] if notes else [""]
+    lines.append(
+        f"Out-of-distribution gate: {', '.join(gate['scores'])} of the features; a film whose score is above {gate['threshold']:.4g} "
+        f"gets no answer (quantile {gate['quantile']:g} of cross-fitted scores)."
+    )
+    if gate["note"]:
+        lines.append(f"Its limit: {gate['note']}.")
+    return "\n".join(lines) + "\n"
+
+
+def _data(description: dict[str, Any]) -> str:
+    provenance = description["provenance"]
+    lines = ["## Data and code", "", f"- Training sites: {', '.join(provenance['training_sites']) or 'not recorded'}."]
+    if "films" in provenance:
+        lines.append(f"- Films: {', '.join(f'{split} {count}' for split, count in provenance['films'].items())}.")
+    if "store_fingerprint" in provenance:
+        lines.append(f"- Store: SHA-256 of its manifest {provenance['store_fingerprint'][:12]}.")
+    if provenance.get("date"):
+        lines.append(f"- Date: {provenance['date']}.")
+    lines.append(f"- Software: {', '.join(f'{name} {release}' for name, release in provenance['software'].items())}.")
+    lines += [f"- Mind: {warning}" for warning in provenance.get("warnings", [])]
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float | None) -> str:
+    """Returns three digits after the point, or a dash for what is not known."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """Returns a share as a percentage, or a dash."""
+    return "–" if value is None else f"{100 * value:.0f} %"

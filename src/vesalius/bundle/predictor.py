@@ -7,17 +7,17 @@ overrule the answer.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from vesalius.bundle.format import reference
 from vesalius.dicom.quality import quality_problem
-from vesalius.types import Decision, Finding, OutOfDistribution, Prediction, Reason, View
+from vesalius.types import Decision, Finding, OutOfDistribution, Prediction, Reason
 
 if TYPE_CHECKING:
     from vesalius.inference.film import FilmInference, NetworkOutput
@@ -92,22 +92,76 @@ class Predictor:
             output: What the networks said of this film, where that is known already (`predict_batch`).
         """
         started = time.perf_counter()
-        obstacle = self.find_obstacle(image)  # read: what was read, and is it ours to answer?
+        obstacle = self.find_obstacle(image)  # read: is what was read ours to answer?
         output = output or self.inference.run([image], evidence=evidence)  # logits
         probabilities = self.calibrator.calibrate(output.logits)  # calibrate
         ood = self.measure_distance(output)
-        findings, why = self.decide(output.logits[0], probabilities, obstacle or _foreign(ood))  # decide
-        return Prediction(  # report: everything that is written or shown is derived from this
+        obstacle = obstacle or _foreign(ood)
+        findings = self.decide(output.logits[0], probabilities[0], obstacle)  # decide
+        return Prediction(  # report: everything written or shown is derived from this
             case=case or image.image_id,
             image_id=image.image_id,
             bundle=self.reference,
             findings=findings,
             ood=ood,
-            warnings=(*image.warnings, *why),
+            warnings=(*image.warnings, *([obstacle.words] if obstacle else [])),
             seconds=time.perf_counter() - started,
             evidence=None if output.evidence is None else output.evidence[0],
         )
 
-    def predict_batch(self, images: Sequence[Image], cases: Sequence[str] | None = None, *, evidence: bool = False) -> list[Prediction]:
+    def predict_batch(
+        self, images: Sequence[Image], cases: Sequence[str] | None = None, *, evidence: bool = False
+    ) -> list[Prediction]:
         """Answers several films: one pass of the networks, the stop where films together are faster, then each as `predict` does."""
-        raise NotImplementedError
+        if not images:
+            return []
+        started = time.perf_counter()
+        outputs = self.inference.run(images, evidence=evidence).cases()
+        share_s = (time.perf_counter() - started) / len(images)
+        names = [None] * len(images) if cases is None else cases
+        answers = [self.predict(image, case, output=output) for image, case, output in zip(images, names, outputs, strict=True)]
+        return [replace(answer, seconds=answer.seconds + share_s) for answer in answers]
+
+    def find_obstacle(self, image: Image) -> Obstacle | None:
+        """Returns why this film cannot be answered, whatever the network says of it; None where it can."""
+        views = self.description["assessable_views"]
+        if image.view_position is not None and image.view_position not in views:
+            words = f"a film of view {image.view_position}; this bundle reads {' and '.join(views)} only"
+            return Obstacle(Reason.NOT_ASSESSABLE, words)
+        problem = quality_problem(image)
+        return None if problem is None else Obstacle(Reason.POOR_QUALITY, problem)
+
+    def measure_distance(self, output: NetworkOutput) -> OutOfDistribution:
+        """Returns how foreign one film is to those the bundle was calibrated on."""
+        score, threshold = float(self.gate.score(output.features, output.logits)[0]), float(self.gate.threshold)
+        return OutOfDistribution(score=score, threshold=threshold, out=not score <= threshold)
+
+    def decide(
+        self,
+        logits: Float64[np.ndarray, "finding"],
+        probabilities: Float64[np.ndarray, "finding"],
+        obstacle: Obstacle | None,
+    ) -> tuple[Finding, ...]:
+        """Returns each finding's decision: an obstacle overrules the thresholds and the band around them."""
+        codes = self.policy.decide(probabilities[None])[0]
+        return tuple(
+            _settle(Finding(name, float(logit)), float(probability), DECISIONS[int(code)], obstacle)
+            for name, logit, probability, code in zip(self.findings, logits, probabilities, codes, strict=True)
+        )
+
+
+def _foreign(ood: OutOfDistribution) -> Obstacle | None:
+    if not ood.out:
+        return None
+    words = f"unlike the films this bundle was calibrated on: its score of {ood.score:.3g} is above {ood.threshold:.3g}"
+    return Obstacle(Reason.OUT_OF_DISTRIBUTION, words)
+
+
+def _settle(finding: Finding, probability: float, decision: Decision, obstacle: Obstacle | None) -> Finding:
+    """The numbers stay on record behind a withheld answer, but of a view it cannot read there is no probability at all."""
+    if obstacle is not None and obstacle.reason is Reason.NOT_ASSESSABLE:
+        return replace(finding, decision=Decision.ABSTAIN, reason=obstacle.reason)
+    finding = replace(finding, probability=probability, uncertainty=min(probability, 1.0 - probability))
+    if obstacle is not None:
+        return replace(finding, decision=Decision.ABSTAIN, reason=obstacle.reason)
+    return replace(finding, decision=decision, reason=Reason.UNCERTAIN if decision is Decision.ABSTAIN else None)

@@ -1,0 +1,202 @@
+"""From what networks say of the calibration split to everything that is locked in a bundle.
+
+One order, here and in every answer: logits are averaged over members and views, calibrated, held against a threshold,
+withheld inside a band around it, and overruled by the out-of-distribution gate. Each step is fitted on what the step before
+gives, on the calibration split only.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from vesalius.bundle import format as layout
+from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
+
+if TYPE_CHECKING:
+    from vesalius.inference.film import FilmInference, NetworkOutput
+    from vesalius.models.config import ClassifierConfig
+    from vesalius.uncertainty import DecisionPolicy, OodGate, SelectedCalibrator
+
+Rule = Literal["f1", "youden", "sensitivity"]
+SOFTWARE = ("vesalius", "torch", "transformers", "numpy", "scipy", "safetensors")
+"""Packages whose version may move the last digits of an answer."""
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How the calibration split is turned into rules.
+
+    Attributes:
+        coverage: Share of calibration cases that each finding must go on answering, in (0, 1].
+        threshold_rule: f1, youden or sensitivity=SHARE.
+        ood_scores: Scores of the gate, see `uncertainty.OodGate`.
+        ood_quantile: Share of new films of the same kind that the gate lets through.
+        seed: Of the folds of cross-validation.
+    """
+
+    coverage: float = 0.9
+    threshold_rule: str = "f1"
+    ood_scores: tuple[str, ...] = ("mahalanobis",)
+    ood_quantile: float = 0.99
+    seed: int = 0
+
+    def rule(self) -> tuple[Rule, float]:
+        """Returns the rule's name and the sensitivity it aims at.
+
+        Raises:
+            ValueOutOfRange: An unknown rule, or a share outside (0, 1).
+        """
+        name, _, share = self.threshold_rule.partition("=")
+        if name in {"f1", "youden"} and not share:
+            return ("f1" if name == "f1" else "youden"), 0.9
+        try:
+            target = float(share)
+        except ValueError:
+            target = -1.0
+        if name != "sensitivity" or not 0 < target < 1:
+            raise ValueOutOfRange(f"threshold rule {self.threshold_rule!r}; expected f1, youden, or sensitivity=0.95")
+        return "sensitivity", target
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on the calibration split.
+
+    Attributes:
+        table: One row a finding, plain numbers: how many cases, which calibrator, held-out NLL (nats) before and after,
+            threshold, band, coverage, notes.
+    """
+
+    calibrator: SelectedCalibrator
+    policy: DecisionPolicy
+    gate: OodGate
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+
+def calibrate(
+    output: NetworkOutput,
+    labels: Float64[np.ndarray, "case finding"],
+    patients: Shaped[np.ndarray, "case"],
+    findings: Sequence[str],
+    options: CalibrationOptions = CalibrationOptions(),  # noqa: B008 -- frozen
+) -> Calibration:
+    """Fits calibrators, thresholds, abstention and gate, in that order.
+
+    A finding with too few present or absent cases falls back to what can be fitted and says so in its row's notes; one that
+    has a single class is never answered.
+
+    Args:
+        output: Of the networks on the calibration split.
+        labels: 1, 0, NaN unknown or uncertain.
+        patients: Whole patients stay together in cross-validation.
+        findings: Names, in the order of the logits.
+        options: See there.
+
+    Raises:
+        EmptyInput: No film, no known label, or too few patients for the gate; calibrate on more films.
+        ValueOutOfRange: An option out of its range, or a logit that is not finite.
+    """
+    from vesalius.uncertainty import DecisionPolicy, OodGate, SelectedCalibrator
+
+    if not len(output.logits):
+        raise EmptyInput("no film in the calibration split; ingest more films or name other sites with --sites")
+    if not 0 < options.coverage <= 1:
+        raise ValueOutOfRange(f"coverage is {options.coverage}; expected a share above 0 and at most 1")
+    rule, sensitivity = options.rule()
+    calibrator = SelectedCalibrator(seed=options.seed).fit(output.logits, labels, patients)
+    probabilities = calibrator.calibrate(output.logits)
+    policy = DecisionPolicy(rule=rule, coverage=options.coverage, target_sensitivity=sensitivity).fit(probabilities, labels)
+    gate = OodGate(options.ood_scores, quantile=options.ood_quantile, seed=options.seed)  # type: ignore[arg-type]  # it checks the names
+    gate.fit(output.features, output.logits, labels=labels, patients=patients)
+    kept = policy.decide(probabilities) >= 0
+    rows = [_row(name, index, calibrator, policy) for index, name in enumerate(findings)]
+    for index, row in enumerate(rows):
+        known = ~np.isnan(labels[:, index])
+        row["coverage"] = float(kept[known, index].mean()) if known.any() else None
+    return Calibration(calibrator, policy, gate, rows)
+
+
+def _row(name: str, index: int, calibrator: SelectedCalibrator, policy: DecisionPolicy) -> dict[str, Any]:
+    chosen = calibrator.selection[index]
+    notes = [note for note in (calibrator.notes[index], policy.notes[index]) if note]
+    if calibrator.slopes is None or calibrator.intercepts is None:  # fitted just above
+        raise BundleError("the calibrator is not fitted; call calibrate again")
+    return {
+        "finding": name,
+        "n": chosen["n"],
+        "n_positive": chosen["n_positive"],
+        "calibrator": chosen["chosen"],
+        "slope": float(calibrator.slopes[index]),
+        "intercept": float(calibrator.intercepts[index]),
+        "nll_before": chosen["cv_nll"]["identity"],
+        "nll_after": chosen["cv_nll"][chosen["chosen"]],
+        "rule": policy.rules[index],
+        "threshold": float(policy.thresholds[index]),
+        "low": float(policy.low[index]),
+        "high": float(policy.high[index]),
+        "notes": notes,
+    }
+
+
+def describe(
+    name: str,
+    config: ClassifierConfig,
+    inference: FilmInference,
+    calibration: Calibration,
+    provenance: dict[str, Any],
+    *,
+    assessable_views: Sequence[str] = ("PA", "AP"),
+    notices: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns all of `bundle.json`.
+
+    Args:
+        name: Letters, digits, dot, dash and underscore, at most 64.
+        config: Of every member's network.
+        inference: As it ran on the calibration split: preprocessing, precision, members, views.
+        calibration: What was fitted.
+        provenance: Where data and code come from; must hold `training_sites`.
+        assessable_views: Views that it answers; a film of any other known view is not assessable.
+        notices: Sentences that must stand wherever its figures are shown.
+
+    Raises:
+        BundleError: A name that cannot be a file's, or a provenance without sites.
+    """
+    if not layout.NAME.fullmatch(name):
+        raise BundleError(f"a bundle cannot be called {name!r}; use letters, digits, '.', '-', '_', at most 64: --name NAME")
+    if "training_sites" not in provenance:
+        raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
+    return {
+        "format": layout.FORMAT,
+        "kind": layout.KIND,
+        "name": name,
+        "findings": list(config.findings),
+        "notices": list(notices),
+        "encoder": config.to_json(),
+        "preprocessing": inference.preprocessing.to_json(),
+        "precision": inference.precision,
+        "averaging": {
+            "of": "logits",
+            "members": len(inference.networks),
+            "views": [view.to_json() for view in inference.views],
+        },
+        "order": list(layout.ORDER),
+        "calibrator": calibration.calibrator.to_json(),
+        "policy": calibration.policy.to_json(),
+        "gate": calibration.gate.to_json(),
+        "assessable_views": [str(view) for view in assessable_views],
+        "calibration": calibration.table,
+        "provenance": {**provenance, "software": software()},
+    }
+
+
+def software() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that may move the last digits of an answer."""
+    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}

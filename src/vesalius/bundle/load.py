@@ -1,0 +1,76 @@
+"""From a folder to something that answers: verified first, then read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vesalius.bundle import format as layout
+from vesalius.bundle.verify import VerifiedBundle, verify
+from vesalius.errors import BundleError, VesaliusError
+
+if TYPE_CHECKING:
+    from vesalius.bundle.predictor import Predictor
+    from vesalius.inference.film import FilmInference
+
+
+def load(path: str | Path, *, device: str = "auto") -> Predictor:
+    """Loads a bundle once every file of it was verified.
+
+    Args:
+        path: Its folder.
+        device: `auto` takes an accelerator where there is one; else a torch device such as `cpu`.
+
+    Raises:
+        BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
+        BundleError: No bundle there, one of another format, or one that does not fit together.
+    """
+    from vesalius.bundle.predictor import Predictor
+    from vesalius.uncertainty import DecisionPolicy, calibrator_from_json
+
+    verified = verify(path)
+    description = verified.description
+    try:
+        return Predictor(
+            description=description,
+            id=verified.id,
+            inference=_inference(verified, device),
+            calibrator=calibrator_from_json(description["calibrator"]),
+            policy=DecisionPolicy.from_json(description["policy"]),
+            gate=_gate(verified),
+        )
+    except VesaliusError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its run again") from error
+
+
+def _inference(verified: VerifiedBundle, device: str) -> FilmInference:
+    from safetensors.torch import load_file
+
+    from vesalius.inference.film import FilmInference, FilmView
+    from vesalius.models.classifier import build_classifier
+    from vesalius.models.config import ClassifierConfig
+    from vesalius.models.preprocessing import Preprocessing
+
+    description: dict[str, Any] = verified.description
+    networks = []
+    for name in layout.weights_names(description["averaging"]["members"]):
+        network = build_classifier(ClassifierConfig.from_json(description["encoder"]))
+        network.load_state_dict(load_file(verified.path / name))
+        networks.append(network)
+    return FilmInference(
+        networks,
+        Preprocessing.from_json(description["preprocessing"]),
+        precision=description["precision"],
+        views=[FilmView(**view) for view in description["averaging"]["views"]],
+        device=device,
+    )
+
+
+def _gate(verified: VerifiedBundle) -> Any:
+    from safetensors.numpy import load_file
+
+    from vesalius.uncertainty import OodGate
+
+    return OodGate.from_state(load_file(verified.path / layout.STATISTICS), verified.description["gate"])
