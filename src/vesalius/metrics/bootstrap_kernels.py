@@ -15,7 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int32, Int64, UInt16
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _rank_walk(counts: Any, patient: Any, bounds: Any, auroc: Any, auprc: Any) -
 
 
 def ranking_draws(
-    counts: Int32[np.ndarray, "resample patient"], findings: list[SortedFinding]
+    counts: UInt16[np.ndarray, "resample patient"], findings: list[SortedFinding]
 ) -> tuple[Float64[np.ndarray, "resample finding"], Float64[np.ndarray, "resample finding"]]:
     """AUROC and average precision of every finding in every resample; NaN where a resample has one class only."""
     auroc = np.empty((len(findings), counts.shape[0]))
@@ -143,7 +143,7 @@ def _risk_walk(counts: Any, patient: Any, residual: Any, last: Any, aurc: Any, a
 
 
 def risk_draws(
-    counts: Int32[np.ndarray, "resample patient"], findings: list[SortedRisk]
+    counts: UInt16[np.ndarray, "resample patient"], findings: list[SortedRisk]
 ) -> tuple[Float64[np.ndarray, "resample finding"], Float64[np.ndarray, "resample finding"]]:
     """AURC and AUGRC of every finding in every resample; NaN where a resample has no known case."""
     aurc = np.empty((len(findings), counts.shape[0]))

@@ -54,6 +54,23 @@ def known_cases(
     return truth[keep], numbers[keep], counts[keep]
 
 
+def known_table(
+    labels: Shaped[np.ndarray, "case finding"], values: Real[np.ndarray, "case finding"]
+) -> tuple[Float64[np.ndarray, "case finding"], Float64[np.ndarray, "case finding"]]:
+    """Labels and values of several findings as float64, checked; values of unknown labels may be anything.
+
+    Raises:
+        ShapeMismatch: Not two equal (case, finding).
+        ValueOutOfRange: A value is NaN where the label is known.
+    """
+    truth, numbers = known_labels(labels), np.asarray(values, dtype=np.float64)
+    if truth.ndim != 2 or truth.shape != numbers.shape:
+        raise ShapeMismatch(f"labels {truth.shape}, values {numbers.shape}; expected two equal (case, finding)")
+    if np.isnan(numbers[~np.isnan(truth)]).any():
+        raise ValueOutOfRange("a value is NaN where the label is known; set that label to NaN to leave the case out")
+    return truth, numbers
+
+
 @dataclass(frozen=True)
 class Blocks:
     """Weight of positives and negatives in each block of tied scores, best score first."""

@@ -17,14 +17,15 @@ Draws = Float64[np.ndarray, "draw"]
 def proper_draws(
     labels: Float64[np.ndarray, "case"], probabilities: Float64[np.ndarray, "case"], plan: PatientResamples, bins: int = 15
 ) -> dict[str, Draws]:
-    """`brier` and `ece` (equal width) of one finding; labels may be NaN."""
+    """`brier`, `ece` (equal width), `overprediction` (mean probability minus share present) of one finding; labels may be NaN."""
     known = ~np.isnan(labels)
     truth, p = np.where(known, labels, 0.0), np.where(known, probabilities, 0.0)
     gaps = np.zeros((len(labels), bins))
     gaps[np.flatnonzero(known), bin_of(p[known], bins)] = (p - truth)[known]
     sums = summed_draws(np.column_stack([known, (p - truth) ** 2, gaps]), plan)
     n = np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
-    return {"brier": sums[:, 1] / n, "ece": np.abs(sums[:, 2:]).sum(axis=1) / n}
+    gap = sums[:, 2:]
+    return {"brier": sums[:, 1] / n, "ece": np.abs(gap).sum(axis=1) / n, "overprediction": gap.sum(axis=1) / n}
 
 
 def nll_draws(labels: Float64[np.ndarray, "case"], logits: Float64[np.ndarray, "case"], plan: PatientResamples) -> Draws:

@@ -19,16 +19,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, Real, Shaped
+from jaxtyping import Float64, Int64, Real, Shaped, UInt16
 from scipy.special import ndtri
 
-from vesalius.errors import EmptyInput, ShapeMismatch, ValueOutOfRange
-from vesalius.metrics.classification import known_labels
+from vesalius.errors import EmptyInput, ShapeMismatch
+from vesalius.metrics.classification import known_table
 
 MAXIMUM_UNDEFINED = 0.05
 """Share of undefined resamples above which an interval is not estimable."""
 
-_KEPT_COUNTS = 5_000_000  # draws of this many patients in all (20 MB) are kept for the next metric, more are drawn again
+_KEPT_COUNTS = 40_000_000  # draws of this many patients in all (80 MB) are kept for the next metric, more are drawn again
 
 Weights = Int64[np.ndarray, "case"]
 
@@ -105,34 +105,38 @@ class PatientResamples:
         names, number = np.unique(owners, return_inverse=True)
         return cls(number.astype(np.int64), len(names), resamples, seed)
 
-    def chunks(self, size: int = 128) -> Iterator[Int32[np.ndarray, "resample patient"]]:
+    def chunks(self, size: int = 128) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
         """Yields how often each patient was drawn, first once each (the sample itself), then every resample in turn."""
-        yield np.ones((1, self.n_patients), dtype=np.int32)
+        yield np.ones((1, self.n_patients), dtype=np.uint16)
         if self.resamples * self.n_patients > _KEPT_COUNTS:
             yield from self._drawn(size)
         elif self.resamples:
             yield self._kept
 
     @cached_property
-    def _kept(self) -> Int32[np.ndarray, "resample patient"]:
+    def _kept(self) -> UInt16[np.ndarray, "resample patient"]:
         return np.concatenate(list(self._drawn(self.resamples)))
 
-    def _drawn(self, size: int) -> Iterator[Int32[np.ndarray, "resample patient"]]:
+    def _drawn(self, size: int) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
         random = np.random.default_rng(self.seed)
         for start in range(0, self.resamples, size):
-            counts = np.empty((min(size, self.resamples - start), self.n_patients), dtype=np.int32)
+            counts = np.empty((min(size, self.resamples - start), self.n_patients), dtype=np.uint16)
             for row in counts:
                 row[:] = np.bincount(random.integers(self.n_patients, size=self.n_patients), minlength=self.n_patients)
             yield counts
 
 
-def interval_of(draws: Float64[np.ndarray, "draw"], confidence: float = 0.95, *, n_patients: int | None = None) -> Interval:
+def interval_of(
+    draws: Float64[np.ndarray, "draw"], confidence: float = 0.95, *, n_patients: int | None = None, centred: bool = False
+) -> Interval:
     """Percentile interval of draws whose first is the sample itself.
 
     Args:
         draws: The value on the sample, then on each resample; NaN where undefined.
         confidence: Share of the draws inside.
         n_patients: One alone gives no interval.
+        centred: Moves the draws' mean onto the value, not below 0: for calibration errors, which resampling, by adding noise
+            of its own, makes larger than they are, so that plain percentiles can lie wholly above the value.
     """
     value, drawn = float(draws[0]), draws[1:]
     undefined = int(np.isnan(drawn).sum())
@@ -147,7 +151,10 @@ def interval_of(draws: Float64[np.ndarray, "draw"], confidence: float = 0.95, *,
         reason = f"not estimable: undefined in {undefined} of {drawn.size} resamples"
     if reason is not None:
         return Interval(value, math.nan, math.nan, drawn.size, undefined, reason)
-    low, high = np.quantile(drawn[~np.isnan(drawn)], [0.5 - confidence / 2, 0.5 + confidence / 2])
+    valid = drawn[~np.isnan(drawn)]
+    if centred:
+        valid = np.maximum(valid - valid.mean() + value, 0.0)
+    low, high = np.quantile(valid, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(value, float(low), float(high), drawn.size, undefined)
 
 
@@ -263,15 +270,14 @@ def ranking_draws(
     """AUROC and AUPRC of each finding on the sample (first row) and on every resample.
 
     Raises:
-        ShapeMismatch: Labels and scores differ in shape, or are not one row a case.
+        ShapeMismatch: Labels, scores and the plan do not go together.
+        ValueOutOfRange: A score is NaN where the label is known.
     """
     from vesalius.metrics import bootstrap_kernels as kernels
 
-    truth, numbers = known_labels(labels), np.asarray(scores, dtype=np.float64)
-    if truth.ndim != 2 or truth.shape != numbers.shape or len(truth) != len(plan.patient):
-        raise ShapeMismatch(
-            f"labels {truth.shape}, scores {numbers.shape}, patients {plan.patient.shape}; expected (case, finding)"
-        )
+    truth, numbers = known_table(labels, scores)
+    if len(truth) != len(plan.patient):
+        raise ShapeMismatch(f"labels {truth.shape}, patients {plan.patient.shape}; expected one patient a case")
     findings = [kernels.sort_finding(truth[:, k], numbers[:, k], plan.patient) for k in range(truth.shape[1])]
     parts = [kernels.ranking_draws(chunk, findings) for chunk in plan.chunks()]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

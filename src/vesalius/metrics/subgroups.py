@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Real, Shaped
 
 from vesalius.errors import ShapeMismatch
-from vesalius.metrics.classification import known_labels
+from vesalius.metrics.classification import known_table
 from vesalius.metrics.draws import proper_draws, rate_draws
 from vesalius.metrics.intervals import Difference, Interval, PatientResamples, difference_of, interval_of, ranking_draws
 
@@ -51,8 +51,9 @@ class SubgroupRow:
         n: Known cases of the finding in the group.
         n_positive: Present ones.
         n_patients: Patients with a known case.
-        metrics: `auroc auprc brier ece`, and with thresholds `sensitivity specificity`; empty if insufficient.
-        gaps: Group minus all other cases whose group is known, same keys; empty where either side is insufficient.
+        metrics: `auroc auprc brier ece overprediction`, and with thresholds `sensitivity specificity`; empty if insufficient.
+        gaps: Group minus all other cases whose group is known; empty where either side is insufficient. Not for `ece`, which is
+            the larger the fewer the cases, so that its gap would compare sizes; `overprediction` (signed) shows the difference.
         reason: `insufficient: ...`, or None.
     """
 
@@ -99,7 +100,7 @@ def subgroup_table(
 
     Checked against: the plain metrics on the group's own rows, and `bootstrap` (tests/reference).
     """
-    truth, p = known_labels(labels), np.asarray(probabilities, dtype=np.float64)
+    truth, p = known_table(labels, probabilities)
     names = list(findings) if findings is not None else [f"finding {index}" for index in range(p.shape[1])]
     plan = PatientResamples.of(patients, len(p), resamples=options.resamples, seed=options.seed)
     cuts = None if thresholds is None else np.asarray(thresholds, dtype=np.float64)
@@ -143,10 +144,12 @@ class _GroupTable:
             reason = f"insufficient: {n_positive} present and {n - n_positive} absent, {least} of each are needed"
         else:
             draws, confidence = self._draws(inside, index), self.options.confidence
-            metrics = {key: interval_of(values, confidence, n_patients=n_patients) for key, values in draws.items()}
+            for key, values in draws.items():
+                metrics[key] = interval_of(values, confidence, n_patients=n_patients, centred=key == "ece")
             if self._enough(outside):
                 others = self._draws(outside, index)
-                gaps = {key: difference_of(others[key], draws[key], confidence, n_patients=n_patients) for key in draws}
+                compared = [key for key in draws if key != "ece"]
+                gaps = {key: difference_of(others[key], draws[key], confidence, n_patients=n_patients) for key in compared}
         return SubgroupRow(attribute, group, name, n, n_positive, n_patients, metrics, gaps, reason)
 
     def _enough(self, labels: Float64[np.ndarray, "case"]) -> bool:

@@ -58,7 +58,7 @@ class Energy:
             NotFitted: The centred form before `fit`.
         """
         z = np.asarray(logits, dtype=np.float64)
-        finite: Bool[np.ndarray, "case"] = np.isfinite(z.sum(axis=1))
+        finite: Bool[np.ndarray, "case"] = np.asarray(np.isfinite(z).all(axis=1))
         z = np.where(finite[:, None], z, 0.0) / self.temperature
         if self.centred:
             if self._centre is None:
