@@ -199,18 +199,20 @@ def position(plan: Plan, standing: Standing, rate: float) -> dict[str, Any]:
     return {"step": standing.step, "epoch": round(films / plan.epoch_films, 3), "films": films, "learning_rate": rate}
 
 
-def prefetch(make: Callable[[int, int], Batch], steps: Sequence[int], parts: int) -> Iterator[tuple[int, list[Batch]]]:
+def prefetch(make: Callable[[int, int], Batch], steps: range, parts: int) -> Iterator[tuple[int, list[Batch]]]:
     """Yields each step with its parts; the next step's are made in a thread while the caller works."""
 
     def made(step: int) -> list[Batch]:
         return [make(step, part) for part in range(parts)]
 
+    if not steps:
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        following = pool.submit(made, steps[0]) if steps else None
-        for step, after in zip(steps, [*steps[1:], None], strict=True):
-            assert following is not None
+        following = pool.submit(made, steps.start)
+        for step in steps:
             ready = following.result()
-            following = None if after is None else pool.submit(made, after)
+            if step + 1 < steps.stop:
+                following = pool.submit(made, step + 1)
             yield step, ready
 
 

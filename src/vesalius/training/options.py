@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import tomli_w
 import tyro
 
+from vesalius.datasets.labels import UncertainPolicy
 from vesalius.errors import RunError
 from vesalius.models.config import Encoder, Pooling
 
 Loss = Literal["bce", "asymmetric", "focal"]
-UncertainLabels = Literal["ones", "zeros", "ignore", "lsr", "marginalise"]
 Precision = Literal["float32", "bf16-mixed", "16-mixed"]
 
 Options = TypeVar("Options")
@@ -110,7 +110,7 @@ class ClassifierOptions:
     """how patch logits become the film's logit"""
     loss: Loss = "bce"
     """per-label loss; asymmetric and focal lean towards rare findings"""
-    uncertain_labels: UncertainLabels = "ignore"
+    uncertain_labels: UncertainPolicy = "ignore"
     """what a -1 in the labels means while training"""
     evidence_weight: float = 0.5
     """weight of the loss that holds patch logits to the finding masks, where the store has any; 0 = none"""
@@ -126,8 +126,8 @@ class ClassifierOptions:
     """split a step's films into so many parts, where memory is short"""
     evaluations: int = 20
     """how often the validation films are scored; the best by macro-AUPRC is kept"""
-    checkpoint_minutes: float = 10.0
-    """save the run at least this often, so that it can go on after a stop"""
+    save_every: int = 200
+    """steps between checkpoints, beside one at every evaluation: at most so much is lost by a stop"""
     optimization: tyro.conf.OmitArgPrefixes[OptimizationOptions] = field(default_factory=OptimizationOptions)
     """AdamW, learning rate, clipping, averaging"""
     augmentation: tyro.conf.OmitArgPrefixes[AugmentationSettings] = field(default_factory=AugmentationSettings)

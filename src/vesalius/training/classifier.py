@@ -1,0 +1,297 @@
+"""The recipe `classifier`: films with labels in, a network that gives a logit and patch evidence for each finding out.
+
+    setup    which films and findings, the preprocessing contract, the network
+    fit      the one loop (`vesalius.training.fit`)
+    done     `model.json`: what the weights are
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from torch import Tensor, nn
+
+from vesalius.datasets.labels import resolve
+from vesalius.datasets.store import Store
+from vesalius.errors import RunError
+from vesalius.metrics.calibration import nll
+from vesalius.metrics.classification import auprc, auroc, known_labels
+from vesalius.models.classifier import build_classifier
+from vesalius.models.config import ClassifierConfig
+from vesalius.models.preprocessing import Preprocessing
+from vesalius.training import data, state
+from vesalius.training.fit import Plan, Task, fit, seed_of
+from vesalius.training.optimization import average_weights, build_optimizer
+from vesalius.training.options import ClassifierOptions, load_toml, save_toml, to_plain
+from vesalius.training.run import FORMAT, RunFolder, load_run
+
+if TYPE_CHECKING:
+    from vesalius.models.classifier import Classifier
+    from vesalius.types import ProgressCallback
+
+FABRIC_PRECISION = {"float32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
+ANYWHERE = frozenset({"store", "out", "cache_gb", "save_every"})
+"""Settings that may differ when a run goes on: they change where things lie, not one number."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run reached.
+
+    Attributes:
+        path: Its folder.
+        findings: In the order of the logits.
+        films: Films in each split: `train`, `validation`.
+        present: Validation films on which each finding is present.
+        best: The line of `metrics.jsonl` whose weights were kept.
+        seconds: Wall time, over all its starts.
+        notes: What the user should know.
+        nothing_to_do: The run was finished before it was asked for.
+    """
+
+    path: Path
+    findings: tuple[str, ...]
+    films: dict[str, int]
+    present: dict[str, int]
+    best: dict[str, Any]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    nothing_to_do: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that is settled before the first step.
+
+    Attributes:
+        config: Of the network.
+        preprocessing: The contract from film to tensor.
+        train: Films to learn from, and what they say.
+        validation: Films that choose the weights.
+        evidence: Where the findings are, on the training films; None if the store has no masks or they are not wanted.
+        sites: Sites of the training films.
+        fingerprint: Of the store.
+        notes: What the user should know.
+    """
+
+    config: ClassifierConfig
+    preprocessing: Preprocessing
+    train: data.Films
+    train_labels: data.Labels
+    validation: data.Films
+    validation_truth: Float[np.ndarray, "case finding"]
+    evidence: data.Evidence | None
+    sites: tuple[str, ...]
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def train_classifier(options: ClassifierOptions, progress: ProgressCallback | None = None) -> RunSummary:
+    """Trains a classifier, or goes on with the run in `options.out`.
+
+    Raises:
+        StoreError: The store is missing or unfinished.
+        LabelsError: A finding is unknown to the store, or the training films show only one side of it.
+        RunError: A split is empty, the folder holds a run with other settings, or the loss stopped being a number.
+    """
+    refuse_impossible(options)
+    setting = setup(options)
+    folder = RunFolder(options.out)
+    if already_finished(folder, options, setting):
+        run = load_run(folder.path)
+        return replace(summarise(folder, setting, run.best, float(run.best["seconds"])), nothing_to_do=True)
+    fabric = launch(options)
+    learner, notes = build_learner(options, setting)
+    setting = replace(setting, notes=(*setting.notes, *notes))
+    if fabric.is_global_zero:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_toml(options, folder.settings)
+        describe(folder, options, setting, best={}, finished=False)
+    plan = make_plan(options, setting)
+    standing = fit(fabric, learner, make_task(options, setting, fabric), plan, options.optimization, folder, progress)
+    if fabric.is_global_zero:
+        describe(folder, options, setting, best=standing.best, finished=True)
+    return summarise(folder, setting, standing.best, standing.seconds)
+
+
+def refuse_impossible(options: ClassifierOptions) -> None:
+    """Refuses settings that no run could have.
+
+    Raises:
+        RunError: Names the setting, what was got and what is possible.
+    """
+    for name, least in {"batch_size": 1, "accumulate": 1, "devices": 1, "nodes": 1, "evaluations": 1, "save_every": 1}.items():
+        if getattr(options, name) < least:
+            raise RunError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least {least}")
+    if (options.steps is not None and options.steps < 1) or options.epochs <= 0:
+        raise RunError(f"--steps is {options.steps} and --epochs {options.epochs:g}; a run needs more than 0 of either")
+    shares = options.devices * options.nodes * options.accumulate
+    if options.batch_size < shares:
+        raise RunError(f"--batch-size {options.batch_size} cannot be split into {shares} parts (devices x nodes x accumulate)")
+    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
+    if options.precision == "16-mixed" and on_cpu:
+        raise RunError("--precision 16-mixed needs a GPU; use bf16-mixed or float32 on this machine")
+
+
+def setup(options: ClassifierOptions) -> Setting:
+    """Chooses films and findings, and settles the preprocessing contract.
+
+    Raises:
+        StoreError, LabelsError, RunError: As `train_classifier`.
+    """
+    store = Store(options.store)
+    findings = data.choose_findings(store, options.findings)
+    rows = data.choose_rows(store, "train", options.sites, findings)
+    validation_rows = data.choose_rows(store, "validation", options.sites, findings)
+    truth = store.labels(findings)
+    data.refuse_one_class(truth[rows], findings)
+    notes = data.unscorable(truth[validation_rows], findings)
+    labels = data.Labels(truth[rows], *resolve(truth[rows], options.uncertain_labels, options.seed))
+    has_masks = any(name in store.structures for name in findings)
+    if options.evidence_weight > 0 and not has_masks:
+        notes.append("the store has no finding masks, so patch evidence was not guided")
+    films = data.Films(store, rows, options.size_px, options.cache_gb)
+    mean, std = films.mean_and_spread()
+    config = ClassifierConfig(
+        findings=findings, encoder=options.encoder, size_px=options.size_px, channels=options.channels, pooling=options.pooling
+    )
+    return Setting(
+        config=config,
+        preprocessing=Preprocessing(
+            store_size_px=store.size_px, size_px=options.size_px, channels=options.channels, mean=mean, std=std
+        ),
+        train=films,
+        train_labels=labels,
+        validation=data.Films(store, validation_rows, options.size_px, options.cache_gb),
+        validation_truth=known_labels(truth[validation_rows]),
+        evidence=data.Evidence(store, rows, findings, truth[rows]) if has_masks and options.evidence_weight > 0 else None,
+        sites=tuple(sorted(store.manifest["site"].iloc[rows].dropna().unique())),
+        fingerprint=store.fingerprint,
+        notes=tuple(notes),
+    )
+
+
+def launch(options: ClassifierOptions) -> Fabric:
+    """Starts the other processes, if any, and returns the hand that steers them.
+
+    On one machine they are started here, by running the same command again; under torchrun or Slurm they are there already.
+    """
+    several = options.devices * options.nodes > 1
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if several else "auto",
+        precision=FABRIC_PRECISION[options.precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Is this the process that shows and writes, and not one that was started to help it?"""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+
+
+def build_learner(options: ClassifierOptions, setting: Setting) -> tuple[state.Learner, list[str]]:
+    """Builds network, average and optimizer; returns also what was not taken from `init_from`."""
+    torch.manual_seed(options.seed)
+    network = build_classifier(setting.config)
+    notes = initialise(network, setting.config, options.init_from) if options.init_from else []
+    steps = make_plan(options, setting).steps
+    averaged = average_weights(network, steps, options.optimization)
+    return state.Learner(network, averaged, build_optimizer(network, options.optimization, options.precision)), notes
+
+
+def make_plan(options: ClassifierOptions, setting: Setting) -> Plan:
+    """Turns epochs into steps, and names what a checkpoint belongs to."""
+    films = len(setting.train)
+    steps = options.steps if options.steps is not None else max(1, round(options.epochs * films / options.batch_size))
+    return Plan(
+        steps=steps,
+        films=options.batch_size,
+        epoch_films=films,
+        parts=options.accumulate,
+        evaluations=options.evaluations,
+        save_every=options.save_every,
+        seed=options.seed,
+        signature=signature(options, setting.fingerprint),
+    )
+
+
+def signature(options: ClassifierOptions, fingerprint: str) -> str:
+    """Returns a hash of all that changes a number of the run."""
+    told = {name: value for name, value in to_plain(options).items() if name not in ANYWHERE}
+    return hashlib.sha256(json.dumps([told, fingerprint], sort_keys=True).encode()).hexdigest()
+
+
+def describe(folder: RunFolder, options: ClassifierOptions, setting: Setting, best: dict[str, Any], *, finished: bool) -> None:
+    """Writes `model.json`."""
+    import lightning_fabric
+
+    model = {
+        "format": FORMAT,
+        "kind": "classifier",
+        "finished": finished,
+        "config": setting.config.to_json(),
+        "preprocessing": setting.preprocessing.to_json(),
+        "sites": list(setting.sites),
+        "store_fingerprint": setting.fingerprint,
+        "films": films_of(setting),
+        "options": to_plain(options),
+        "best": best,
+        "notes": list(setting.notes),
+        "versions": {"vesalius": version("vesalius"), "torch": torch.__version__, "lightning-fabric": lightning_fabric.__version__},
+    }
+    state.save_json(folder.model, model)
+
+
+def films_of(setting: Setting) -> dict[str, int]:
+    """Films in each split."""
+    return {"train": len(setting.train), "validation": len(setting.validation)}
+
+
+def already_finished(folder: RunFolder, options: ClassifierOptions, setting: Setting) -> bool:
+    """Is there a finished run with these settings in the folder? False if there is none, or one to go on with.
+
+    Raises:
+        RunError: There is a run with other settings, or of another store; the message names what differs.
+    """
+    if not folder.settings.is_file():
+        return False
+    earlier, now = to_plain(load_toml(ClassifierOptions, folder.settings)), to_plain(options)
+    differ = [name for name in sorted({*earlier, *now} - ANYWHERE) if earlier.get(name) != now.get(name)]
+    if differ:
+        words = ", ".join(f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in differ)
+        raise RunError(f"{folder.path} holds a run with other settings ({words}); use its settings to go on, or another --out")
+    if not folder.model.is_file():
+        return False
+    model = json.loads(folder.model.read_text(encoding="utf-8"))
+    if model["store_fingerprint"] != setting.fingerprint:
+        raise RunError(f"{folder.path} holds a run on another store, or the store has changed since; use another --out")
+    return bool(model["finished"]) and folder.best.is_file()
+
+
+def summarise(folder: RunFolder, setting: Setting, best: dict[str, Any], seconds: float) -> RunSummary:
+    """Returns what a run reached."""
+    present = (setting.validation_truth == 1).sum(axis=0).tolist()
+    return RunSummary(
+        path=folder.path,
+        findings=tuple(setting.config.findings),
+        films=films_of(setting),
+        present=dict(zip(setting.config.findings, present, strict=True)),
+        best=state.finite(best),
+        seconds=seconds,
+        notes=setting.notes,
+    )
