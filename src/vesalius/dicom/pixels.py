@@ -6,17 +6,35 @@ What a header or a compressed stream claims is checked before anything is alloca
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pydicom
 from jaxtyping import Integer
 from pydicom.encaps import generate_fragments, parse_basic_offsets
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, UID_dictionary
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+    UID_dictionary,
+)
 
 from vesalius.dicom.dataset import PARSE_ERRORS, integer, text, words
+from vesalius.dicom.gdcm_apart import decode_apart
 from vesalius.dicom.notes import Notes
 from vesalius.errors import (
     CorruptStream,
@@ -37,6 +55,18 @@ PHOTOMETRIC = frozenset(
 )
 DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError, OSError)
 """What pydicom, gdcm, openjpeg, CharLS and Pillow raise on a stream they cannot decode."""
+
+DECODERS = {
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    RLELossless: "pydicom",
+}
+"""One decoder for each encoding, the one that survives damaged streams; pydicom would try them all, gdcm first."""
+
+ONLY_GDCM = frozenset({JPEGLossless, JPEGLosslessSV1})
+END_OF_STREAM = b"\xff\xd9"
+UNDEFINED_LENGTH = 0xFFFFFFFF
 
 _HEADROOM_BYTES = 4 << 20
 """What a compressed frame may carry beyond its pixels: colour profiles and comments."""
@@ -60,6 +90,11 @@ class PixelLayout:
         """The transfer syntax in the standard's words."""
         return str(self.transfer_syntax.name)
 
+    @property
+    def bytes_uncompressed(self) -> int:
+        """What the pixels take without compression."""
+        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+
 
 def check_layout(dataset: pydicom.Dataset, max_pixels: int, notes: Notes) -> PixelLayout:
     """Returns how the pixels are stored, after every check that needs no decoding.
@@ -81,10 +116,13 @@ def check_layout(dataset: pydicom.Dataset, max_pixels: int, notes: Notes) -> Pix
             f"the header claims {rows} x {columns} pixels, more than the {max_pixels:,} that are read: no radiograph is so large"
         )
     layout = _layout(dataset, rows, columns)
-    if layout.transfer_syntax.is_encapsulated:
-        _check_stream(dataset, layout)
-    else:
-        _check_length(dataset, notes)
+    try:
+        if layout.transfer_syntax.is_encapsulated:
+            _check_stream(dataset, layout)
+        else:
+            _check_length(dataset, layout, notes)
+    except PARSE_ERRORS:
+        raise TruncatedFile("the pixel data is damaged or ends too early: copy the file from its source again") from None
     return layout
 
 
@@ -92,21 +130,37 @@ def decode(dataset: pydicom.Dataset, layout: PixelLayout) -> Integer[np.ndarray,
     """Returns the stored values, before any look-up table; colour comes as RGB.
 
     Raises:
-        CorruptStream: No installed decoder accepts the compressed pixels.
+        CorruptStream: The decoder does not accept the compressed pixels.
         WrongPixelLength: The values do not fill rows x columns.
     """
-    if layout.transfer_syntax.is_encapsulated:
-        _quieten_gdcm()
+    compressed = layout.transfer_syntax.is_encapsulated
     try:
-        stored = np.asarray(pixel_array(dataset))
+        if layout.transfer_syntax in ONLY_GDCM or (layout.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8):
+            dataset = _uncompressed_by_gdcm(dataset, layout)
+        stored = np.asarray(pixel_array(dataset, decoding_plugin=DECODERS.get(layout.transfer_syntax, "")))
     except DECODE_ERRORS as error:
-        if layout.transfer_syntax.is_encapsulated:
-            message = f"no decoder accepts the compressed pixels ({layout.name}): export the film again, uncompressed if possible"
-            raise CorruptStream(message) from error
+        if compressed:
+            raise CorruptStream(f"the compressed pixels ({layout.name}) cannot be decoded: export the film again") from error
         raise WrongPixelLength("the pixel data cannot be unpacked as the header describes it: export the film again") from error
     if stored.shape[:2] != (layout.rows, layout.columns) or stored.shape[2:] not in {(), (3,)} or stored.dtype.kind not in "iu":
         raise WrongPixelLength("the decoded pixels do not have the shape the header names: export the film again")
     return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+
+
+def _uncompressed_by_gdcm(dataset: pydicom.Dataset, layout: PixelLayout) -> pydicom.Dataset:
+    """Returns a data set with the decoded frame in place, so that pydicom unpacks it like any uncompressed one."""
+    task = {name: value for name, value in asdict(layout).items() if name != "transfer_syntax"}
+    decoded = decode_apart(_frame(dataset), {**task, "transfer_syntax": str(layout.transfer_syntax)})
+    native = pydicom.Dataset()
+    native.file_meta = pydicom.dataset.FileMetaDataset()
+    native.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    native.Rows, native.Columns, native.SamplesPerPixel = layout.rows, layout.columns, layout.samples
+    native.BitsAllocated, native.BitsStored, native.HighBit = layout.bits_allocated, layout.bits_stored, layout.bits_stored - 1
+    native.PixelRepresentation, native.PhotometricInterpretation = int(layout.signed), layout.photometric
+    if layout.samples > 1:
+        native.PlanarConfiguration = 0
+    native.PixelData = decoded
+    return native
 
 
 def _check_pixels_are_there(dataset: pydicom.Dataset) -> None:
@@ -180,37 +234,31 @@ def _transfer_syntax(dataset: pydicom.Dataset) -> UID:
     return syntax
 
 
-def _check_length(dataset: pydicom.Dataset, notes: Notes) -> None:
+def _check_length(dataset: pydicom.Dataset, layout: PixelLayout, notes: Notes) -> None:
     """Compares the bytes of uncompressed pixels with what the geometry needs."""
     raw = dataset.get_item("PixelData")
-    actual, declared = len(raw.value or b""), getattr(raw, "length", None)
-    expected = get_expected_length(dataset)
-    if declared is not None and declared != 0xFFFFFFFF and actual < declared:
+    actual, declared = len(raw.value or b""), getattr(raw, "length", 0)
+    if declared != UNDEFINED_LENGTH and actual < declared:
         raise TruncatedFile(f"the file ends after {actual:,} of its {declared:,} bytes of pixels: copy it from its source again")
+    expected = layout.bytes_uncompressed
+    if layout.photometric == "YBR_FULL_422":
+        expected = expected // 3 * 2
     if actual < expected:
         raise WrongPixelLength(f"{actual:,} bytes of pixels where the header asks for {expected:,}: export the film again")
-    one_row = expected // (integer(dataset, "Rows") or 1)
-    if actual >= expected + max(one_row, 2):
+    if actual >= expected + max(expected // layout.rows, 2):
         # as likely a wrong width as some padding; the former would shear the film unseen
-        raise WrongPixelLength(
-            f"{actual:,} bytes of pixels, a row or more beyond the {expected:,} of the header: export the film again"
-        )
+        raise WrongPixelLength(f"{actual:,} bytes of pixels where the header asks for {expected:,}: export the film again")
     if actual > expected + expected % 2:
         notes.warn("the pixel data has a few bytes too many; they were ignored")
 
 
 def _check_stream(dataset: pydicom.Dataset, layout: PixelLayout) -> None:
     """Compares what the compressed stream says of its size with the header, before a decoder believes either."""
-    try:
-        buffer = dataset["PixelData"].value
-        frames = len(parse_basic_offsets(buffer))
-        frame = b"".join(list(generate_fragments(buffer))[1:])
-    except PARSE_ERRORS as error:
-        raise TruncatedFile("the compressed pixels end too early: copy the file from its source again") from error
+    frames = len(parse_basic_offsets(dataset["PixelData"].value))
+    frame = _frame(dataset)
     if frames > 1:
         raise MultiFrame(f"the pixel data holds {frames} frames where one film is expected: export the film as a single image")
-    uncompressed = layout.rows * layout.columns * layout.samples * layout.bits_allocated // 8
-    if len(frame) > 2 * uncompressed + _HEADROOM_BYTES:
+    if len(frame) > 2 * layout.bytes_uncompressed + _HEADROOM_BYTES:
         raise WrongPixelLength("the compressed pixels are longer than the film uncompressed: export the film again")
     if layout.transfer_syntax == RLELossless:
         return
@@ -218,11 +266,14 @@ def _check_stream(dataset: pydicom.Dataset, layout: PixelLayout) -> None:
     if size is None:
         raise CorruptStream(f"the compressed pixels do not start as {layout.name} does: export the film again")
     if size != (layout.rows, layout.columns):
-        raise WrongPixelLength(
-            f"the compressed pixels are {size[0]} x {size[1]}, the header says {layout.rows} x {layout.columns}: export again"
-        )
-    if b"\xff\xd9" not in frame[-64:]:
+        raise WrongPixelLength("the compressed pixels and the header disagree on rows and columns: export the film again")
+    if END_OF_STREAM not in frame[-64:]:
         raise TruncatedFile("the compressed pixels end without their end mark: copy the file from its source again")
+
+
+def _frame(dataset: pydicom.Dataset) -> bytes:
+    """Returns the one compressed frame, joined from its fragments; the first item is the offset table."""
+    return b"".join(list(generate_fragments(dataset["PixelData"].value))[1:])
 
 
 def codestream_size(stream: bytes) -> tuple[int, int] | None:
@@ -247,11 +298,3 @@ def codestream_size(stream: bytes) -> tuple[int, int] | None:
             return rows, columns
         position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
     return None
-
-
-def _quieten_gdcm() -> None:
-    """Silences gdcm, which writes to standard error from C++, past Python's warnings; the exception it leads to is ours to raise."""
-    import gdcm
-
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
