@@ -84,8 +84,13 @@ def run_verb(verb: str, arguments: list[str]) -> int:
 
     from vesalius.errors import GateRefused, VesaliusError
 
-    command = tyro.cli(import_module(VERBS[verb][0]).Command, prog=f"vesalius {verb}", args=arguments)
+    module = import_module(VERBS[verb][0])
+    command = None
     try:
+        # a verb may read its own defaults from a file named among the arguments: `train classifier --config RUN/run.toml`
+        default = module.defaults(arguments) if hasattr(module, "defaults") else None
+        given = {} if default is None else {"default": default}
+        command = tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, **given)
         code = command.run()
     except VesaliusError as error:
         code = EXIT_GATE_REFUSED if isinstance(error, GateRefused) else EXIT_USAGE

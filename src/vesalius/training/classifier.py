@@ -152,7 +152,8 @@ def setup(options: ClassifierOptions) -> Setting:
     """
     store = Store(options.store)
     findings = data.choose_findings(store, options.findings)
-    rows = data.choose_rows(store, "train", options.sites, findings)
+    uncertain = options.uncertain_labels != "ignore"
+    rows = data.choose_rows(store, "train", options.sites, findings, uncertain=uncertain)
     validation_rows = data.choose_rows(store, "validation", options.sites, findings)
     truth = store.labels(findings)
     data.refuse_one_class(truth[rows], findings)

@@ -55,10 +55,12 @@ def choose_findings(store: Store, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(wanted) or tuple(store.findings)
 
 
-def choose_rows(store: Store, split: str, sites: Sequence[str], findings: Sequence[str]) -> Int64[np.ndarray, "case"]:
-    """Returns the frontal films of a split and of these sites that have at least one present or absent finding.
+def choose_rows(
+    store: Store, split: str, sites: Sequence[str], findings: Sequence[str], *, uncertain: bool = False
+) -> Int64[np.ndarray, "case"]:
+    """Returns the frontal films of a split and of these sites that say something of at least one finding.
 
-    Lateral films are left out: a bundle for frontal films does not answer them.
+    An uncertain label says something only with `uncertain`. Lateral films are left out: a bundle for frontal films does not answer them.
 
     Raises:
         RunError: A site that the store does not know, or no film is left.
@@ -75,7 +77,7 @@ def choose_rows(store: Store, split: str, sites: Sequence[str], findings: Sequen
         )
     frontal = (store.manifest["view_position"] != "LATERAL").to_numpy(dtype=bool)[rows]
     labels = store.labels(findings)[rows]
-    answered = ((labels == 0) | (labels == 1)).any(axis=1)
+    answered = (~np.isnan(labels) if uncertain else labels >= 0).any(axis=1)
     if not (frontal & answered).any():
         raise RunError(
             f"of {len(rows)} films in split {split!r}, {int(frontal.sum())} are frontal, {int(answered.sum())} have a known label "
