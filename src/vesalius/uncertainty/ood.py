@@ -8,7 +8,7 @@ Source: Lee 2018 and Wang 2021 for the scores (`ood_scores`); Vovk 2015 for cros
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from jaxtyping import Bool, Real, Shaped
@@ -16,27 +16,15 @@ from jaxtyping import Bool, Real, Shaped
 from vesalius.errors import EmptyInput, NotFitted, ValueOutOfRange
 from vesalius.metrics.classification import known_labels
 from vesalius.uncertainty.folds import patient_folds
-from vesalius.uncertainty.ood_scores import Energy, Features, Form, Logits, Mahalanobis, Scores
+from vesalius.uncertainty.ood_scores import Energy, Form, Mahalanobis, Scores
 
 __all__ = ["Detector", "Energy", "Mahalanobis", "OodGate"]
 
 ScoreName = Literal["mahalanobis", "two-class", "relative", "energy", "centred-energy"]
 
 
-class Detector(Protocol):
-    """What a gate asks of a score."""
-
-    def fit(self, features: Features, logits: Logits, labels: Logits | None) -> Self:
-        """Fits on finite arrays."""
-
-    def score(self, features: Features, logits: Logits) -> Scores:
-        """Higher = more foreign."""
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays that restore it."""
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        """The fitted detector of that state."""
+Detector = Energy | Mahalanobis
+"""Each has fit(features, logits, labels), score(features, logits), state() and restore(arrays); a further score joins here."""
 
 
 class OodGate:
