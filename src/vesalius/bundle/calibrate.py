@@ -85,7 +85,7 @@ def calibrate(
     labels: Float64[np.ndarray, "case finding"],
     patients: Shaped[np.ndarray, "case"],
     findings: Sequence[str],
-    options: CalibrationOptions = CalibrationOptions(),  # noqa: B008 -- frozen
+    options: CalibrationOptions = CalibrationOptions(),
 ) -> Calibration:
     """Fits calibrators, thresholds, abstention and gate, in that order.
 

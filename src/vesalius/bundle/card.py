@@ -46,7 +46,7 @@ def _use(description: dict[str, Any]) -> str:
     return (
         "## What it answers\n\n"
         f"- Findings: {', '.join(description['findings'])}.\n"
-        f"- Films: frontal chest radiographs ({', '.join(description['assessable_views'])}); any other known view is not assessable.\n"
+        f"- Films: chest radiographs, {', '.join(description['assessable_views'])}; any other known view is not assessable.\n"
         "- Of each finding it says present, absent, or abstains and says why: too close to call, unlike the films it knows, "
         "too poor a film, a view it cannot read.\n"
         "- Not for: other body parts, other kinds of image, findings that are not named above.\n"
@@ -75,16 +75,17 @@ def _rules(description: dict[str, Any]) -> str:
         "|---|---:|---:|---|---:|---:|---:|---|---:|",
     ]
     for row in description["calibration"]:
+        kind = row["calibrator"].replace("_", " ")
         band = f"{row['low']:.3f} and {row['high']:.3f}"
         lines.append(
-            f"| {row['finding']} | {row['n']} | {row['n_positive']} | {row['calibrator'].replace('_', ' ')} | {number(row['nll_before'])} "
+            f"| {row['finding']} | {row['n']} | {row['n_positive']} | {kind} | {number(row['nll_before'])} "
             f"| {number(row['nll_after'])} | {row['threshold']:.3f} ({row['rule']}) | {band} | {percent(row['coverage'])} |"
         )
     notes = [f"- {row['finding']}: {note}" for row in description["calibration"] for note in row["notes"]]
     gate = description["gate"]
     lines += ["", *notes, ""] if notes else [""]
     lines.append(
-        f"Out-of-distribution gate: {', '.join(gate['scores'])} of the features; a film whose score is above {gate['threshold']:.4g} "
+        f"Out-of-distribution gate: {', '.join(gate['scores'])}; a film whose score is above {gate['threshold']:.4g} "
         f"gets no answer (quantile {gate['quantile']:g} of cross-fitted scores)."
     )
     if gate["note"]:

@@ -112,7 +112,7 @@ class Predictor:
     def predict_batch(
         self, images: Sequence[Image], cases: Sequence[str] | None = None, *, evidence: bool = False
     ) -> list[Prediction]:
-        """Answers several films: one pass of the networks, the stop where films together are faster, then each as `predict` does."""
+        """Answers several films: one pass of the networks, where films together are faster, then each as `predict` does."""
         if not images:
             return []
         started = time.perf_counter()

@@ -105,6 +105,6 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise BundleError(f"{layout.DESCRIPTION} of {path} lacks: {', '.join(missing)}; calibrate the run again")
     if description["kind"] != layout.KIND:
         raise BundleError(
-            f"{path} is a bundle of kind {description['kind']!r}; this version reads {layout.KIND!r}; install a newer one"
+            f"{path} is a bundle of kind {description['kind']!r}; this version reads {layout.KIND!r}; update vesalius"
         )
     return description

@@ -1,0 +1,57 @@
+"""What may lie beside an answer: heat maps and a DICOM report. One that fails is a warning in its case's line, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from vesalius.errors import VesaliusError
+
+if TYPE_CHECKING:
+    from vesalius.types import Image, Prediction
+
+UNFIT_HEADER = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
+"""What pydicom and highdicom raise where a source file's header does not carry what a report needs."""
+
+
+def write_heatmaps(prediction: Prediction, image: Image, folder: Path) -> Prediction:
+    """Writes one overlay a finding under `folder`; returns the prediction, with a warning if that failed."""
+    from vesalius.reporting.heatmap import save_overlays
+
+    place = place_in(folder, prediction.case)
+    return _attempt(prediction, "heat map", lambda: save_overlays(prediction, image, place.parent))
+
+
+def write_report(prediction: Prediction, image: Image, folder: Path) -> Prediction:
+    """Writes `CASE.sr.dcm` under `folder`; returns the prediction, with a warning if that failed."""
+    place = place_in(folder, prediction.case)
+    place = place.with_name(f"{place.name}.sr.dcm")
+
+    def write() -> None:
+        report = prediction.to_dicom_sr(image)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        report.save_as(place)
+
+    return _attempt(prediction, "DICOM report", write)
+
+
+def place_in(folder: Path, case: str) -> Path:
+    """Returns where a case's files go: its name without the ending, below `folder` whatever the name says."""
+    parts = [part for part in PurePosixPath(case).parts if part not in {"/", "..", "."}] or ["case"]
+    return folder.joinpath(*parts[:-1], PurePosixPath(parts[-1]).stem)
+
+
+def _attempt(prediction: Prediction, what: str, write: Callable[[], object]) -> Prediction:
+    try:
+        write()
+    except VesaliusError as error:
+        words = str(error)
+    except OSError as error:
+        words = f"{error.strerror or type(error).__name__}; check the folder and the disk"
+    except UNFIT_HEADER as error:
+        words = f"the film's header does not carry what it needs ({type(error).__name__})"  # its text may quote the header
+    else:
+        return prediction
+    return replace(prediction, warnings=(*prediction.warnings, f"no {what}: {words}"))

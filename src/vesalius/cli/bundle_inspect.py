@@ -1,0 +1,121 @@
+"""`vesalius bundle inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from vesalius.cli import EXIT_OK
+from vesalius.cli.console import Console
+
+if TYPE_CHECKING:
+    from vesalius.bundle.verify import VerifiedBundle
+
+
+@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
+@dataclass(frozen=True)
+class Command:
+    """What is in a bundle: findings, thresholds, calibrators, where it comes from, what its last audit found.
+
+    Verifies it first, so what you read is what will answer. The whole model card is `card.md` in the bundle.
+
+        vesalius bundle inspect bundles/cxr
+        vesalius bundle inspect bundles/cxr --json | jq .description.provenance
+    """
+
+    bundle: tyro.conf.Positional[Path]
+    """the bundle's folder"""
+    json: bool = False
+    """print one machine-readable object: id, audited, everything in bundle.json, the last audit's key figures"""
+
+    def run(self) -> int:
+        """Shows the bundle and returns the exit code."""
+        from vesalius.bundle.verify import verify
+
+        console = Console(json=self.json)
+        verified = verify(self.bundle)
+        audit = self._audit(verified)
+        self._show(console, verified)
+        self._show_audit(console, audit)
+        figures = None if audit is None else audit.get("key_figures")
+        about = {
+            "name": verified.description["name"],
+            "id": verified.id,
+            "reference": verified.reference,
+            "audited": verified.audited,
+        }
+        console.result(about | {"description": verified.description, "key_figures": figures})
+        return EXIT_OK
+
+    @staticmethod
+    def _audit(verified: VerifiedBundle) -> dict[str, Any] | None:
+        if not verified.audited:
+            return None
+        audit: dict[str, Any] = json_module.loads((verified.path / "audit" / "audit.json").read_bytes())
+        return audit
+
+    @staticmethod
+    def _show(console: Console, verified: VerifiedBundle) -> None:
+        description = verified.description
+        provenance, averaging, gate = description["provenance"], description["averaging"], description["gate"]
+        console.say(f"{verified.reference}   intact")
+        for notice in description["notices"]:
+            console.say(notice)
+        rows = [
+            (
+                "encoder",
+                f"{description['encoder']['encoder']}, {description['preprocessing']['size_px']} px, {description['precision']}",
+            ),
+            ("answers", f"mean logits of {averaging['members']} network(s) and {len(averaging['views'])} view(s)"),
+            ("views it reads", ", ".join(description["assessable_views"])),
+            ("gate", f"{', '.join(gate['scores'])}, out above {gate['threshold']:.4g}"),
+            ("training sites", ", ".join(provenance["training_sites"])),
+            ("films", ", ".join(f"{split} {count}" for split, count in provenance.get("films", {}).items())),
+            ("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items())),
+        ]
+        rows += [("mind", warning) for warning in provenance.get("warnings", [])]
+        console.table("bundle", ("what", ""), rows)
+        show_calibration(console, description["calibration"])
+
+    @staticmethod
+    def _show_audit(console: Console, audit: dict[str, Any] | None) -> None:
+        if audit is None:
+            console.say("not audited yet: vesalius audit BUNDLE --store STORE")
+            return
+        figures = audit.get("key_figures", [])
+        console.table(
+            "last audit", ("figure", "value", "95 % interval"), [(one["label"], one["text"], one["range"]) for one in figures]
+        )
+
+
+def show_calibration(console: Console, table: list[dict[str, Any]]) -> None:
+    """Prints what was fitted for each finding, and beneath it what to know of it."""
+    from vesalius.bundle.card import number, percent
+
+    columns = (
+        "finding",
+        "films",
+        "present",
+        "calibrator",
+        "T",
+        "bias",
+        "NLL",
+        "calibrated",
+        "threshold",
+        "abstains between",
+        "answered",
+    )
+    rows = []
+    for row in table:
+        fitted = (row["calibrator"].replace("_", " "), f"{1 / row['slope']:.2f}", f"{row['intercept']:+.2f}")
+        losses = (number(row["nll_before"]), number(row["nll_after"]))
+        rule = (f"{row['threshold']:.3f} {row['rule']}", f"{row['low']:.3f} and {row['high']:.3f}", percent(row["coverage"]))
+        rows.append((row["finding"], row["n"], row["n_positive"], *fitted, *losses, *rule))
+    console.table("calibration split; NLL of held-out patients in it", columns, rows)
+    for row in table:
+        for note in row["notes"]:
+            console.say(f"{row['finding']}: {note}")

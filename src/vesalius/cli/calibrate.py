@@ -1,0 +1,282 @@
+"""`vesalius calibrate`: a run into a locked bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from vesalius.cli import EXIT_OK
+from vesalius.cli.console import Console
+from vesalius.errors import EmptyInput, RunError, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vesalius.bundle.calibrate import CalibrationOptions
+    from vesalius.datasets.store import Store
+    from vesalius.inference.film import FilmInference, NetworkOutput
+    from vesalius.training.run import Run
+    from vesalius.types import Image, ProgressCallback
+
+BATCH = 16
+MACHINE_PATHS = ("store", "out", "init_from")
+"""Settings of a run that name places on the machine it ran on; a bundle keeps none."""
+
+
+@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
+@dataclass(frozen=True)
+class Command:
+    """A run into a locked bundle: calibrators, thresholds, abstention and the out-of-distribution gate.
+
+    Uses the films whose split is `calibration`, of the sites the run was trained on, and no others. Several runs make one
+    bundle that answers with the mean of their logits. Afterwards nothing in the bundle can be changed unseen.
+
+        vesalius calibrate runs/cxr --store stores/cxr --out bundles/cxr
+        vesalius calibrate runs/a runs/b runs/c --store stores/cxr --out bundles/three --threshold-rule sensitivity=0.95
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """one finished run of `vesalius train classifier`, or several as an ensemble"""
+    store: Path
+    """the store with the calibration split"""
+    out: Path
+    """the bundle's folder, to be made"""
+    name: str | None = None
+    """the bundle's name in every answer; the folder's name unless given"""
+    sites: str | None = None
+    """calibrate on films of these sites, comma separated; the run's training sites unless given"""
+    coverage: float = 0.9
+    """share of films that each finding goes on answering; it abstains on the rest, nearest its threshold"""
+    threshold_rule: str = "f1"
+    """how each threshold is chosen: f1, youden, or sensitivity=0.95"""
+    ood_scores: str = "mahalanobis"
+    """scores of the gate, comma separated: mahalanobis, two-class, relative, energy, centred-energy"""
+    ood_quantile: float = 0.99
+    """share of new films of the same kind that the gate lets through"""
+    views: str = "PA,AP"
+    """view positions that it answers; a film of any other known view is not assessable"""
+    tta: Literal["none", "rotate", "rotate-scale"] = "none"
+    """look at each film several times, turned by 4 degrees and scaled by 6 %, and average; never flipped"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """the precision it is calibrated and answers in"""
+    notice: tuple[str, ...] = ()
+    """sentences that must stand wherever its figures are shown"""
+    date: str | None = None
+    """a date to keep in the card; none unless given, so that equal inputs give equal bytes"""
+    seed: int = 0
+    """of the folds of cross-validation"""
+    device: str = "auto"
+    """what computes: auto, cpu, cuda, cuda:1 ..."""
+    overwrite: bool = False
+    """replace a bundle that is there"""
+    json: bool = False
+    """print one machine-readable object"""
+
+    def run(self) -> int:
+        """Calibrates, writes the bundle and returns the exit code."""
+        from vesalius.bundle.calibrate import calibrate, describe
+        from vesalius.bundle.save import check_free, save_bundle
+        from vesalius.datasets.store import Store
+        from vesalius.metrics import known_labels
+        from vesalius.training.run import load_run
+
+        console = Console(json=self.json)
+        check_free(self.out, overwrite=self.overwrite)
+        runs = [load_run(path) for path in self.runs]
+        check_members(runs)
+        store = Store(self.store)
+        films = choose_films(store, runs, words(self.sites), words(self.views))
+        inference = self._inference(runs)
+        with console.progress("calibrate") as progress:
+            output = run_films(inference, films.images(), len(films.rows), progress)
+        labels = known_labels(store.labels(runs[0].findings)[films.rows])
+        patients = films.patients()
+        calibration = calibrate(output, labels, patients, runs[0].findings, self._options())
+        description = describe(
+            self.name or self.out.resolve().name,
+            runs[0].config,
+            inference,
+            calibration,
+            self._provenance(runs, store, films, patients),
+            assessable_views=words(self.views),
+            notices=self.notice,
+        )
+        bundle_id = save_bundle(
+            self.out,
+            description,
+            weights=[run.weights.read_bytes() for run in runs],
+            statistics=calibration.gate.state(),
+            overwrite=self.overwrite,
+        )
+        self._show(console, description, bundle_id)
+        return EXIT_OK
+
+    def _options(self) -> CalibrationOptions:
+        from vesalius.bundle.calibrate import CalibrationOptions
+
+        return CalibrationOptions(self.coverage, self.threshold_rule, words(self.ood_scores), self.ood_quantile, self.seed)
+
+    def _inference(self, runs: Sequence[Run]) -> FilmInference:
+        from safetensors.torch import load_file
+
+        from vesalius.inference.film import VIEWS, FilmInference
+        from vesalius.models.classifier import build_classifier
+
+        networks = []
+        for run in runs:
+            network = build_classifier(run.config)
+            network.load_state_dict(load_file(run.weights))
+            networks.append(network)
+        return FilmInference(networks, runs[0].preprocessing, precision=self.precision, views=VIEWS[self.tta], device=self.device)
+
+    def _provenance(self, runs: Sequence[Run], store: Store, films: CalibrationFilms, patients: np.ndarray) -> dict[str, Any]:
+        """Where data and code come from; nothing here names a place on this machine or a patient."""
+        options = self._options()
+        made_with = {"coverage": options.coverage, "threshold_rule": options.threshold_rule, "ood_scores": list(options.ood_scores)}
+        made_with |= {"ood_quantile": options.ood_quantile, "tta": self.tta, "precision": self.precision, "seed": options.seed}
+        members = [
+            {
+                "options": {name: value for name, value in run.options.items() if name not in MACHINE_PATHS},
+                "best": run.best,
+                "films": run.films,
+                "sites": list(run.sites),
+                "store_fingerprint": run.store_fingerprint,
+            }
+            for run in runs
+        ]
+        return {
+            "training_sites": sorted({site for run in runs for site in run.sites} | set(films.sites)),
+            "store_fingerprint": store.fingerprint,
+            "films": {**runs[0].films, "calibration": len(films.rows)},
+            "calibration": {
+                "patients": len(set(patients.tolist())),
+                "sites": list(films.sites),
+                "left_out": films.left_out,
+                "options": made_with,
+            },
+            "members": members,
+            "warnings": warnings_of(runs, store),
+            "date": self.date,
+        }
+
+    def _show(self, console: Console, description: dict[str, Any], bundle_id: str) -> None:
+        from vesalius.bundle.format import reference
+        from vesalius.cli.bundle_inspect import show_calibration
+
+        show_calibration(console, description["calibration"])
+        gate, left_out = description["gate"], description["provenance"]["calibration"]["left_out"]
+        limit = f"; {gate['note']}" if gate["note"] else ""
+        console.say(
+            f"gate: {', '.join(gate['scores'])}, out above {gate['threshold']:.4g}{'; ' + gate['note'] if gate['note'] else ''}"
+        )
+        for reason, count in left_out.items():
+            console.say(f"left out of the calibration split: {count} films, {reason.replace('_', ' ')}")
+        for warning in description["provenance"]["warnings"]:
+            console.say(f"mind: {warning}")
+        console.say(f"bundle: {self.out}   {reference(description['name'], bundle_id)}")
+        console.result({"bundle": str(self.out), "id": bundle_id, "description": description})
+
+
+@dataclass(frozen=True)
+class CalibrationFilms:
+    """The films that everything is fitted on.
+
+    Attributes:
+        rows: Of the store.
+        left_out: How many of the split were not taken, by reason.
+    """
+
+    store: Store
+    rows: np.ndarray
+    sites: tuple[str, ...]
+    left_out: dict[str, int]
+
+    def images(self) -> Iterator[Image]:
+        """Yields one film after the other."""
+        return (self.store.image(int(row)) for row in self.rows)
+
+    def patients(self) -> np.ndarray:
+        """Returns whose film each is; a film of an unknown patient is a patient of its own."""
+        import numpy as np
+
+        ids = self.store.manifest["patient_id"].to_numpy(dtype=object)
+        return np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in self.rows])
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """Returns the words of a comma separated list."""
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def check_members(runs: Sequence[Run]) -> None:
+    """Refuses runs that cannot answer together.
+
+    Raises:
+        RunError: They differ in configuration or preprocessing, or there is none.
+    """
+    if not runs:
+        raise RunError("no run given; `vesalius calibrate RUN --store STORE --out BUNDLE`")
+    for run in runs[1:]:
+        if (run.config, run.preprocessing) != (runs[0].config, runs[0].preprocessing):
+            raise RunError(
+                f"{run.path} and {runs[0].path} differ in findings, encoder or preprocessing; an ensemble needs runs of the same "
+                "configuration (another seed, other sites): calibrate them into two bundles"
+            )
+
+
+def choose_films(store: Store, runs: Sequence[Run], sites: Sequence[str], views: Sequence[str]) -> CalibrationFilms:
+    """Returns the films of the calibration split that the bundle will be able to answer.
+
+    Raises:
+        StoreError: The store holds films of another size than the network was trained on.
+        EmptyInput: There is none.
+    """
+    import numpy as np
+
+    from vesalius.dicom.quality import quality_problem
+
+    if store.size_px != runs[0].preprocessing.store_size_px:
+        raise StoreError(
+            f"films of {store.path} are {store.size_px} px and the run was trained on {runs[0].preprocessing.store_size_px} px; "
+            "use the store of the run, or ingest again with --size"
+        )
+    chosen = tuple(sites) or tuple(sorted({site for run in runs for site in run.sites}))
+    split = store.rows(split="calibration", sites=chosen)
+    position = store.manifest["view_position"].to_numpy(dtype=object)
+    readable = [row for row in split if not isinstance(position[row], str) or position[row] in views]
+    kept = [row for row in readable if quality_problem(store.image(int(row))) is None]
+    if not kept:
+        raise EmptyInput(
+            f"no film of split `calibration` and of site {', '.join(chosen)} in {store.path}; "
+            "ingest with a `split` column, with more patients, or name other sites with --sites"
+        )
+    left_out = {"not_assessable": len(split) - len(readable), "poor_quality": len(readable) - len(kept)}
+    return CalibrationFilms(store, np.array(kept), chosen, {reason: count for reason, count in left_out.items() if count})
+
+
+def run_films(inference: FilmInference, films: Iterable[Image], total: int, progress: ProgressCallback) -> NetworkOutput:
+    """Returns what the networks say of every film, by the very code that answers later."""
+    from vesalius.inference.film import join
+
+    outputs, rest, done = [], iter(films), 0
+    while batch := list(islice(rest, BATCH)):
+        outputs.append(inference.run(batch))
+        done += len(batch)
+        progress(done, total)
+    return join(outputs)
+
+
+def warnings_of(runs: Sequence[Run], store: Store) -> list[str]:
+    """Returns what a reader of the card should know of how data were used."""
+    found = []
+    if any(run.store_fingerprint != store.fingerprint for run in runs):
+        found.append(
+            "calibrated on another store, or another version of it, than a run was trained on: "
+            "make sure that no patient of this calibration split was trained on"
+        )
+    return found

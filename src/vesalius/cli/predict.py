@@ -1,0 +1,113 @@
+"""`vesalius predict`: a bundle over films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
+from vesalius.cli.console import Console
+
+if TYPE_CHECKING:
+    from vesalius.bundle.answers_file import AnswersFile, Tally
+    from vesalius.bundle.cases import Case
+    from vesalius.bundle.predictor import Predictor
+    from vesalius.types import Image, Prediction
+
+
+@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
+@dataclass(frozen=True)
+class Command:
+    """A bundle over films: one JSON line a case, and if asked for heat maps and DICOM structured reports.
+
+    Films are DICOM, PNG or JPEG files, or folders that hold them. Each line is written as soon as its case is done; run the
+    same command again after a stop and it goes on with the next case. A case that cannot be read is a line with an error and
+    its reason, and the next case still runs; the exit code is 3 then.
+
+        vesalius predict bundles/cxr study/ --out answers.jsonl
+        vesalius predict bundles/cxr study/IM1.dcm --out answers.jsonl --heatmap heatmaps --sr reports
+    """
+
+    bundle: tyro.conf.Positional[Path]
+    """the bundle's folder; verified before anything else"""
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """films, or folders of films"""
+    out: Path
+    """a file for the answers, one JSON line a case"""
+    sr: Path | None = None
+    """a folder for one DICOM structured report a case (TID 1500); for DICOM input only"""
+    heatmap: Path | None = None
+    """a folder for one overlay a case and finding: where on the film the network found its evidence"""
+    batch_size: int = 8
+    """films a pass of the network"""
+    workers: int = 1
+    """threads that read and decode films while the network computes"""
+    limit_pixels: int = 100_000_000
+    """a film that claims more pixels is refused before it is decoded"""
+    device: str = "auto"
+    """what computes: auto, cpu, cuda, cuda:1 ..."""
+    json: bool = False
+    """print one machine-readable object at the end"""
+
+    def run(self) -> int:
+        """Answers every case that is not finished and returns the exit code."""
+        from vesalius.bundle.answers_file import AnswersFile
+        from vesalius.bundle.cases import list_cases
+        from vesalius.bundle.load import load
+
+        console = Console(json=self.json)
+        written = [path for path in (self.out, self.sr, self.heatmap) if path is not None]
+        cases = list_cases(self.paths, leave_out=[*written, self.bundle])
+        predictor = load(self.bundle, device=self.device)
+        answers = AnswersFile(self.out, predictor.reference)
+        done = sum(case.name in answers.finished for case in cases)
+        if done:
+            console.say(f"{done} of {len(cases)} cases are in {self.out} already; going on with the rest.")
+        for notice in predictor.notices:
+            console.say(notice)
+        with console.progress("predict") as progress:
+            for count in self._answer(predictor, cases, answers):
+                progress(done + count, len(cases))
+        show_tally(console, answers.tally, predictor.reference)
+        console.say(f"answers: {self.out}")
+        console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(self.out)})
+        return EXIT_SOME_FAILED if answers.tally.failed else EXIT_OK
+
+    def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile) -> Iterator[int]:
+        """Yields how many cases were answered so far; each is in the file before the next is made."""
+        from vesalius.bundle.stream import StreamOptions, answer_cases
+
+        options = StreamOptions(self.batch_size, self.workers, self.heatmap is not None, self.limit_pixels)
+        stream = answer_cases(predictor, cases, finished=frozenset(answers.finished), options=options)
+        with answers.appending() as append:
+            for count, (prediction, image) in enumerate(stream, start=1):
+                append(self._write_beside(prediction, image))
+                yield count
+
+    def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
+        """Writes heat maps and report of one case before its line, so that a line means that all of it is there."""
+        from vesalius.bundle.side_files import write_heatmaps, write_report
+
+        if image is None or prediction.error is not None:
+            return prediction
+        if self.heatmap is not None:
+            prediction = write_heatmaps(prediction, image, self.heatmap)
+        if self.sr is not None:
+            prediction = write_report(prediction, image, self.sr)
+        return prediction
+
+
+def show_tally(console: Console, tally: Tally, reference: str) -> None:
+    """Prints what became of every case and every finding."""
+    rows = [("cases", tally.cases), ("answered", tally.answered)]
+    rows += [(f"abstained: {reason.replace('_', ' ')}", count) for reason, count in sorted(tally.abstained.items())]
+    rows += [(f"failed: {code.replace('_', ' ')}", count) for code, count in sorted(tally.failed.items())]
+    console.table(reference, ("cases", "films"), rows)
+    words = ("present", "absent", "abstain")
+    findings = [(name, *(counts[word] for word in words)) for name, counts in tally.findings.items()]
+    if findings:
+        console.table("findings", ("finding", *words), findings)
