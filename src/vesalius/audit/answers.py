@@ -58,8 +58,9 @@ class Answers:
 
     @property
     def assessed(self) -> Bool[np.ndarray, "case"]:
-        """Films that got a probability for every finding."""
-        kept: Bool[np.ndarray, "case"] = np.isfinite(self.probabilities).all(axis=1)
+        """Films the bundle can judge: a probability for every finding, and a frontal film good enough to read."""
+        obstacle = np.isin(self.reasons, [str(Reason.NOT_ASSESSABLE), str(Reason.POOR_QUALITY)]).any(axis=1)
+        kept: Bool[np.ndarray, "case"] = np.isfinite(self.probabilities).all(axis=1) & ~obstacle
         return kept
 
     @property
@@ -73,11 +74,10 @@ class Answers:
         return replace(self, **{name: value[chosen] for name, value in vars(self).items()})
 
 
-def answer_store(predictor: Predictor, store: Store, rows: Sequence[int], tick: Callable[[int], None]) -> Answers:
+def answer_store(predictor: Predictor, store: Store, rows: Int64[np.ndarray, "case"], tick: Callable[[int], None]) -> Answers:
     """Returns the bundle's answers to those rows of the store; `tick(n)` is called as films are done."""
-    chosen = np.asarray(rows, dtype=np.int64)
-    predictions = predict_all(predictor, (store.image(int(row)) for row in chosen), tick)
-    return as_answers(predictions, predictor.findings, chosen, truth(store, predictor.findings)[chosen], store.manifest)
+    predictions = predict_all(predictor, (store.image(int(row)) for row in rows), tick)
+    return as_answers(predictions, predictor.findings, rows, truth(store, predictor.findings)[rows], store.manifest)
 
 
 def predict_all(predictor: Predictor, films: Iterable[Image], tick: Callable[[int], None]) -> list[Prediction]:

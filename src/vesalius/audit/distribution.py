@@ -131,4 +131,4 @@ def _lowest(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     if not known:
         return None
     _, name = min(known)
-    return {"kind": name} | kinds[name]["auroc"]
+    return {"kind": name, **kinds[name]["auroc"]}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 DISCLAIMER = "Research software; not for medical use."
+DEFAULTS = AuditOptions()
 WHAT = {"internal": "test films of the training sites", "external": "films of other sites"}
 
 
@@ -49,10 +50,17 @@ def audit_bundle(
     bundle: str | Path,
     store: str | Path,
     out: str | Path | None = None,
-    options: AuditOptions = AuditOptions(),
+    options: AuditOptions = DEFAULTS,
     progress: ProgressCallback | None = None,
 ) -> AuditResult:
-    """Audits, writes `out/index.html` and `out/audit.json` (default: `report` beside the bundle), and puts card and figures into the bundle.
+    """Audits, writes `out/index.html` and `out/audit.json`, and puts the card and the figures into the bundle.
+
+    Args:
+        bundle: Its folder; verified first.
+        store: A store's folder, with labels.
+        out: Where the report goes; `report` beside the bundle if not given.
+        options: See `AuditOptions`.
+        progress: Called as images are answered.
 
     Raises:
         BundleError: The bundle is not what its manifest says.
@@ -60,8 +68,9 @@ def audit_bundle(
         EmptyInput: The store has no film to audit; see `audit`.
         GatesError: A gate names a figure that no audit has.
     """
-    from vesalius.audit.card import write_card
+    from vesalius.audit.card import audit_section
     from vesalius.audit.report import audit_json, write_report
+    from vesalius.bundle.card import write_card
     from vesalius.bundle.load import load
     from vesalius.bundle.save import attach_audit
     from vesalius.datasets.store import Store
@@ -69,13 +78,13 @@ def audit_bundle(
     predictor = load(Path(bundle))
     result = audit(predictor, Store(Path(store)), options, progress)
     write_report(result, Path(out) if out is not None else Path(bundle).resolve().parent / "report")
-    card = write_card(predictor.description, result.document)
+    card = write_card(predictor.description, predictor.id, audit_section(result.document))
     attach_audit(Path(bundle), {"card.md": card.encode(), "audit/audit.json": audit_json(result.document).encode()})
     return result
 
 
 def audit(
-    predictor: Predictor, store: Store, options: AuditOptions = AuditOptions(), progress: ProgressCallback | None = None
+    predictor: Predictor, store: Store, options: AuditOptions = DEFAULTS, progress: ProgressCallback | None = None
 ) -> AuditResult:
     """Measures a bundle on the test films of its training sites (internal) and on every film of other sites (external).
 
@@ -90,24 +99,19 @@ def audit(
     from vesalius.audit.gates import check_gates
 
     started = time.monotonic()
-    rows = choose_rows(store, training_sites(predictor))
+    rows = choose_rows(store, predictor.training_sites)
     home = rows["internal"] if "internal" in rows else rows["external"]
-    n_foreign = len(KINDS) * min(len(home), options.foreign_films) if predictor.gate is not None else 0
+    n_foreign = len(KINDS) * min(len(home), options.foreign_films)
     tick = _ticker(progress, sum(map(len, rows.values())) + n_foreign)
     cohorts = {name: answer_store(predictor, store, chosen, tick) for name, chosen in rows.items()}
     _refuse_unlabelled(cohorts, predictor, store)
     first = next(iter(cohorts.values()))
-    foreign = answer_foreign(predictor, store, first, options, tick) if predictor.gate is not None else {}
+    foreign = answer_foreign(predictor, store, first, options, tick)
     document = describe(predictor, store, cohorts, foreign, options)
     document["gates"] = check_gates(options.gates, document)
     gallery = make_gallery(predictor, store, cohorts) if options.images else ()
     document["made"]["seconds"] = round(time.monotonic() - started, 1)
     return AuditResult(document, gallery)
-
-
-def training_sites(predictor: Predictor) -> tuple[str, ...]:
-    """Returns the sites whose films made the bundle, as bundle.json records them."""
-    return tuple(predictor.description["provenance"]["sites"])
 
 
 def choose_rows(store: Store, sites: Sequence[str]) -> dict[str, np.ndarray]:
@@ -123,8 +127,8 @@ def choose_rows(store: Store, sites: Sequence[str]) -> dict[str, np.ndarray]:
     found = {name: chosen for name, chosen in rows.items() if len(chosen)}
     if not found:
         raise EmptyInput(
-            f"nothing to audit: of {len(store)} films none is of the split 'test' at {', '.join(sites)} and none is of another site;"
-            " ingest films that the bundle was not made from"
+            f"nothing to audit: of {len(store)} films none is of the split 'test' at {', '.join(sites)} and none is of"
+            " another site; ingest films that the bundle was not made from"
         )
     return found
 
@@ -146,7 +150,7 @@ def describe(
     from vesalius.audit.performance import describe_cohort
 
     manifest, findings = store.manifest, tuple(predictor.findings)
-    described: dict[str, Any] = {name: None for name in WHAT}
+    described: dict[str, Any] = dict.fromkeys(WHAT)
     for name, answers in cohorts.items():
         sites = sorted(set(manifest["site"].iloc[answers.rows].dropna().astype(str)))
         described[name] = describe_cohort(WHAT[name], answers, sites, findings, predictor.policy, options)
@@ -160,7 +164,7 @@ def describe(
         "key_figures": [],
         "gates": [],
         "cohorts": described,
-        "out_of_distribution": describe_gate(cohorts, foreign, float(predictor.gate.threshold), options) if foreign else None,
+        "out_of_distribution": describe_gate(cohorts, foreign, float(predictor.gate.threshold), options),
         "subgroups": _subgroups(predictor, store, cohorts, options),
     }
     document["key_figures"] = key_figures(document)
@@ -186,9 +190,9 @@ def _bundle(predictor: Predictor) -> dict[str, Any]:
     return {
         "name": predictor.name,
         "id": predictor.id,
-        "reference": f"{predictor.name}@{predictor.id[:12]}",
+        "reference": predictor.reference,
         "findings": list(predictor.findings),
-        "training_sites": list(training_sites(predictor)),
+        "training_sites": list(predictor.training_sites),
         "operating_points": points,
     }
 
@@ -206,8 +210,7 @@ def _store(store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) 
 
 def notices(predictor: Predictor, options: AuditOptions) -> list[str]:
     """Returns what must stand on top: the bundle's own notice, the command's, and that this is research software."""
-    own = predictor.description["provenance"].get("notice") or ""
-    return list(dict.fromkeys(word for word in (own, *options.notices, DISCLAIMER) if word))
+    return list(dict.fromkeys((*predictor.notices, *options.notices, DISCLAIMER)))
 
 
 def _subgroups(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) -> dict[str, Any]:

@@ -7,8 +7,8 @@ colour vision, and in grey).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 Spec = dict[str, Any]
@@ -91,7 +91,14 @@ def intervals_figure(cohorts: Mapping[str, Any], measure: str, title: str, chanc
         lowest = min([lowest, *(one["value"] if one["low"] is None else one["low"] for _, one in known)])
         data.append(_interval_trace(cohort, known, positions, shift))
     limits = (min(lowest - 0.03, 0.48 if chance else lowest), 1.02)
-    y = axis("", (-0.6, len(rows) - 0.4), tickvals=list(positions.values()), ticktext=[short(name) for name in rows], gridcolor="rgba(0,0,0,0)")
+    y = axis(
+        "",
+        (-0.6, len(rows) - 0.4),
+        tickvals=list(positions.values()),
+        ticktext=[short(name) for name in rows],
+        showgrid=False,
+        zeroline=False,
+    )
     shapes = [line((chance, -0.6), (chance, len(rows) - 0.4))] if chance is not None else []
     return {"data": data, "layout": layout(axis(title, limits), y, 90 + 46 * len(rows), shapes=shapes)}
 
@@ -106,7 +113,15 @@ def _interval_trace(cohort: str, known: Sequence[tuple[str, Any]], positions: Ma
         "name": NAMES[cohort],
         "x": values,
         "y": [positions[name] + shift for name, _ in known],
-        "error_x": {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": f"@{cohort}", "thickness": 2, "width": 0},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": below,
+            "color": f"@{cohort}",
+            "thickness": 2,
+            "width": 0,
+        },
         "marker": {"color": f"@{cohort}", "symbol": MARKER[cohort], "size": 10},
         "text": [f"{name}: {interval_text(one)}" for name, one in known],
         "hovertemplate": "%{text}<extra>" + NAMES[cohort] + "</extra>",
@@ -129,7 +144,10 @@ def roc_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
             point = {"type": "scatter", "mode": "markers", "x": [1 - specificity], "y": [sensitivity], "marker": marker}
             data.append(point | {"hovertemplate": "locked threshold<br>" + hover})
     x = axis("1 − specificity", (-0.02, 1.02), tickvals=[0, 0.5, 1])
-    return {"data": data, "layout": layout(x, axis("sensitivity", (-0.02, 1.02), tickvals=[0, 0.5, 1]), 270, shapes=[line((0, 0), (1, 1))])}
+    return {
+        "data": data,
+        "layout": layout(x, axis("sensitivity", (-0.02, 1.02), tickvals=[0, 0.5, 1]), 270, shapes=[line((0, 0), (1, 1))]),
+    }
 
 
 def reliability_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
@@ -140,18 +158,32 @@ def reliability_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
         observed = [row["observed"] for row in bins]
         above = [row["observed_high"] - row["observed"] for row in bins]
         below = [row["observed"] - row["observed_low"] for row in bins]
-        bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": f"@{cohort}", "thickness": 1.3, "width": 0}
-        # area grows with the number of films, so that a group of three does not look like a group of sixty
-        sizes = [min(18.0, 4.0 + 1.4 * math.sqrt(row["n"])) for row in bins]
+        bars = {
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": below,
+            "color": f"@{cohort}",
+            "thickness": 1.3,
+            "width": 0,
+        }
         trace = cohort_line(cohort, [row["mean_probability"] for row in bins], observed, mode="markers+lines", error_y=bars)
         trace["line"] = trace["line"] | {"width": 1}
-        trace["marker"] = {"color": f"@{cohort}", "symbol": MARKER[cohort], "size": sizes}
+        trace["marker"] = {"color": f"@{cohort}", "symbol": MARKER[cohort], "size": 8}
         trace["customdata"] = [row["n"] for row in bins]
         trace["hovertemplate"] = "said %{x:.2f}, was %{y:.2f}<br>%{customdata} films<extra>" + NAMES[cohort] + "</extra>"
         data.append(trace)
     ticks = {"tickvals": [0, 0.5, 1]}
     shapes = [line((0, 0), (1, 1))]
-    return {"data": data, "layout": layout(axis("probability given", (-0.04, 1.04), **ticks), axis("share truly present", (-0.04, 1.04), **ticks), 270, shapes=shapes)}
+    return {
+        "data": data,
+        "layout": layout(
+            axis("probability given", (-0.04, 1.04), **ticks),
+            axis("share truly present", (-0.04, 1.04), **ticks),
+            270,
+            shapes=shapes,
+        ),
+    }
 
 
 def risk_coverage_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
@@ -167,7 +199,16 @@ def risk_coverage_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
         point = curve["locked"]
         if point["coverage"] and point["risk"] is not None:
             marker = {"color": f"@{cohort}", "symbol": MARKER[cohort], "size": 11, "line": {"color": "@card", "width": 2}}
-            data.append({"type": "scatter", "mode": "markers", "x": [point["coverage"]], "y": [point["risk"]], "marker": marker, "hovertemplate": "as locked<br>" + hover})
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "x": [point["coverage"]],
+                    "y": [point["risk"]],
+                    "marker": marker,
+                    "hovertemplate": "as locked<br>" + hover,
+                }
+            )
             highest = max(highest, point["risk"])
     x = axis("share of films answered", (0, 1.03), tickformat=".0%", tickvals=[0, 0.5, 1])
     return {"data": data, "layout": layout(x, axis("wrong answers", (0, highest * 1.12), tickformat=".0%", nticks=4), 250)}
@@ -178,14 +219,14 @@ def histogram_figure(cohort: Mapping[str, Any], finding: str) -> Spec:
     one = cohort["findings"][finding]
     histogram = one["curves"]["histogram"]
     edges = histogram["edges"]
-    middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
     data = [
         {
             "type": "bar",
             "name": word,
             "x": middles,
             "y": [sign * count for count in histogram[word]],
-            "width": [high - low for low, high in zip(edges, edges[1:], strict=False)],
+            "width": [high - low for low, high in pairwise(edges)],
             "marker": {"color": f"@{word}", "line": {"color": "@card", "width": 0.5}},
             "customdata": histogram[word],
             "hovertemplate": "%{customdata} films " + word + " at %{x:.2f}<extra></extra>",
@@ -197,8 +238,23 @@ def histogram_figure(cohort: Mapping[str, Any], finding: str) -> Spec:
     if one["abstain_high"] > one["abstain_low"]:
         band = {"type": "rect", "x0": one["abstain_low"], "x1": one["abstain_high"], "y0": -top, "y1": top, "line": {"width": 0}}
         shapes.append(band | {"fillcolor": "@before", "opacity": 0.2, "layer": "below"})
-    y = axis("films", (-top, top), showticklabels=False, zeroline=True, zerolinecolor="@soft")
-    return {"data": data, "layout": layout(axis("probability given", (0, 1), tickvals=[0, 0.5, 1]), y, 220, barmode="overlay", shapes=shapes)}
+    y = axis("films", (-top, top), showticklabels=False, showgrid=False, zerolinecolor="@soft")
+    x = axis("probability given", (0, 1), tickvals=[0, 0.5, 1], showgrid=False)
+    notes = [_corner("with it ↑", 0.01, 1.0, "@present"), _corner("without ↓", 0.99, 0.0, "@absent")]
+    return {"data": data, "layout": layout(x, y, 220, barmode="overlay", shapes=shapes, annotations=notes)}
+
+
+def _corner(text: str, x: float, y: float, colour: str) -> Spec:
+    # positives gather at the right and negatives at the left, so the other two corners are free
+    place = {
+        "xref": "paper",
+        "yref": "paper",
+        "x": x,
+        "y": y,
+        "xanchor": "left" if x < 0.5 else "right",
+        "yanchor": "top" if y else "bottom",
+    }
+    return {"text": text, "showarrow": False, "font": {"size": 12, "color": colour}, "bgcolor": "@card", "opacity": 0.9} | place
 
 
 def ood_figure(section: Mapping[str, Any]) -> Spec:
@@ -209,9 +265,19 @@ def ood_figure(section: Mapping[str, Any]) -> Spec:
     data = [_box(kind, len(kinds) - 1 - index) for index, kind in enumerate(kinds)]
     threshold = section["threshold"]
     ends = (-0.6, len(kinds) - 0.4)
-    y = axis("", ends, tickvals=list(range(len(kinds))), ticktext=[short(kind["title"]) for kind in reversed(kinds)], gridcolor="rgba(0,0,0,0)")
-    x = axis("out-of-distribution score (right: more foreign)", type="log" if logarithmic else "linear", nticks=6)
-    return {"data": data, "layout": layout(x, y, 80 + 44 * len(kinds), shapes=[line((threshold, ends[0]), (threshold, ends[1]), "solid")])}
+    y = axis(
+        "",
+        ends,
+        tickvals=list(range(len(kinds))),
+        ticktext=[short(kind["title"]) for kind in reversed(kinds)],
+        showgrid=False,
+        zeroline=False,
+    )
+    x = axis("score (right: more foreign)", zeroline=False, type="log" if logarithmic else "linear", nticks=6)
+    return {
+        "data": data,
+        "layout": layout(x, y, 80 + 44 * len(kinds), shapes=[line((threshold, ends[0]), (threshold, ends[1]), "solid")]),
+    }
 
 
 def _box(kind: Mapping[str, Any], position: int) -> Spec:

@@ -25,14 +25,16 @@ BLANK_NOISE = 0.004
 
 def noise(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     """Returns independent uniform grey values: a broken transfer."""
-    return generator.random(pixels.shape, dtype=np.float32)
+    grey: Pixels = generator.random(pixels.shape, dtype=np.float32)
+    return grey
 
 
 def blank(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     """Returns one grey with a trace of detector noise: an exposure without a patient."""
     level = generator.uniform(0.2, 0.8)
     grey = level + BLANK_NOISE * generator.standard_normal(pixels.shape, dtype=np.float32)
-    return np.clip(grey, 0.0, 1.0).astype(np.float32)
+    clipped: Pixels = np.clip(grey, 0.0, 1.0).astype(np.float32)
+    return clipped
 
 
 def inverted(pixels: Pixels, generator: np.random.Generator) -> Pixels:

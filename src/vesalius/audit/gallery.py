@@ -137,5 +137,3 @@ def data_uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-

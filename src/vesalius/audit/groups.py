@@ -21,6 +21,8 @@ AGE_BANDS = ((40, "under 40"), (60, "40 to 59"), (76, "60 to 75"), (200, "over 7
 
 MINIMUM_CASES = 10
 MEASURES = ("auroc", "sensitivity", "specificity", "ece")
+GAPS = ("auroc", "sensitivity", "specificity")
+"""ECE has none: it is biased upwards, the more so in the smaller group."""
 YES_NO = {True: "yes", False: "no"}
 
 
@@ -47,10 +49,14 @@ def group_values(manifest: pd.DataFrame, by: str) -> list[str | None] | None:
 
 
 def describe_groups(
-    answers: Answers, manifest: pd.DataFrame, findings: Sequence[str], thresholds: Float64[np.ndarray, "finding"], options: AuditOptions
+    answers: Answers,
+    manifest: pd.DataFrame,
+    findings: Sequence[str],
+    thresholds: Float64[np.ndarray, "finding"],
+    options: AuditOptions,
 ) -> list[dict[str, Any]]:
     """Returns, for one cohort, a block for each column of `options.by`; `manifest` holds the rows of `answers`, in order."""
-    blocks = []
+    blocks: list[dict[str, Any]] = []
     for by in options.by:
         values = group_values(manifest, by)
         if values is None:
@@ -73,7 +79,9 @@ def _describe_column(
     rows = _rows(answers, words, findings, thresholds, options)
     pooled = _pooled_rows(answers, words, thresholds, options)
     order = [word for _, word in AGE_BANDS]
-    names = sorted({word for word in words if word is not None}, key=lambda word: (order.index(word) if word in order else -1, word))
+    names = sorted(
+        {word for word in words if word is not None}, key=lambda word: (order.index(word) if word in order else -1, word)
+    )
     groups = []
     for name in names:
         inside = words == name
@@ -130,7 +138,7 @@ def _pooled_rows(
     pooled = {}
     for decided, probable in zip(by_decision, by_probability, strict=True):
         rates, ece = _plain(decided), _plain(probable)
-        pooled[decided.group] = rates | {"ece": ece["ece"], "ece_gap": ece["ece_gap"], "auroc": None, "auroc_gap": None}
+        pooled[decided.group] = {key: value for key, value in rates.items() if not key.startswith("auroc")} | {"ece": ece["ece"]}
     return pooled
 
 
@@ -165,6 +173,7 @@ def _plain(row: SubgroupRow) -> dict[str, Any]:
     plain: dict[str, Any] = {"n": row.n, "n_positive": row.n_positive, "sufficient": row.reason is None, "reason": row.reason}
     for measure in MEASURES:
         plain[measure] = row.metrics[measure].to_json() if measure in row.metrics else None
+    for measure in GAPS:
         plain[f"{measure}_gap"] = row.gaps[measure].to_json() if measure in row.gaps else None
     return plain
 
@@ -177,4 +186,4 @@ def excluding_zero(blocks: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def _gaps(group: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     macro = group["macro"] or {}
-    return [macro.get("auroc_gap"), *(group["pooled"].get(f"{measure}_gap") for measure in ("sensitivity", "specificity", "ece"))]
+    return [macro.get("auroc_gap"), group["pooled"]["sensitivity_gap"], group["pooled"]["specificity_gap"]]

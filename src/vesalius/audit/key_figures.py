@@ -20,9 +20,7 @@ def key_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [_discrimination(name, cohorts[name]) for name in ("internal", "external") if cohorts.get(name)]
     home = "internal" if cohorts.get("internal") else "external"
     rows += [_calibration(home, cohorts[home]), _change(home, cohorts[home]), _answers(home, cohorts)]
-    if document["out_of_distribution"] is not None:
-        rows.append(_foreign(home, document["out_of_distribution"]))
-    return rows
+    return [*rows, _foreign(home, document["out_of_distribution"])]
 
 
 def _row(id_: str, label: str, cohort: str, one: Mapping[str, Any], shape: str, note: str) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
     else:
         meaning = "The interval includes zero: neither better nor worse is shown."
     brier = cohort["macro"]["brier_change"]
-    beside = "" if brier["value"] is None else f" Brier score: {brier['value']:+.3f}.".replace("-", "−")
+    beside = "" if brier["value"] is None else f" Brier score changes by {brier['value']:+.3f}.".replace("-", "−")
     return _row("nll_change", f"NLL, after minus before calibration, {name}", name, one, "+3", meaning + beside)
 
 
@@ -99,7 +97,9 @@ def _foreign(home: str, section: Mapping[str, Any]) -> dict[str, Any]:
     lowest = section["lowest"]
     if lowest is None:
         return _row("foreign", "Foreign images told from films, AUROC", home, {}, "3", note)
-    note = f"The hardest of five kinds: {KIND_WORDS[lowest['kind']]}. {note}"
+    perfect = lowest["value"] > 0.9995
+    which = "Noise, blank, inverted and rotated alike" if perfect else f"The hardest of five kinds: {KIND_WORDS[lowest['kind']]}"
+    note = f"{which}. {note}"
     return _row("foreign", "Foreign images told from films, AUROC", home, lowest, "3", note)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
+from scipy.special import logit
 
 from vesalius.audit.answers import Answers
 from vesalius.types import Reason
@@ -16,10 +17,28 @@ if TYPE_CHECKING:
     from vesalius.audit.options import AuditOptions
     from vesalius.uncertainty.selective import DecisionPolicy
 
-MEASURES = ("auroc", "auprc", "brier", "nll", "ece", "brier_change", "nll_change", "sensitivity", "specificity")
-PICTURE_BINS = 10
-"""Bins of the reliability diagrams and histograms; ECE itself uses 15."""
+MEASURES = (
+    "auroc",
+    "auprc",
+    "brier",
+    "brier_change",
+    "nll",
+    "nll_change",
+    "ece",
+    "aurc",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+)
+PICTURE_BINS = 20
+"""Bars of a histogram of probabilities."""
+FILMS_A_GROUP, MOST_GROUPS = 12, 10
+"""A reliability diagram cuts the films into groups of about this many, at most so many groups; ECE itself uses 15 equal bins."""
+FIRST_FILMS = 10
+"""A risk-coverage curve starts here: the first film alone would send it to 0 or 1."""
 CURVE_POINTS = 120
+SMALLEST = 1e-15
 
 
 def describe_cohort(
@@ -56,7 +75,9 @@ def describe_cohort(
     }
 
 
-def _evaluate(answers: Answers, findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions) -> dict[str, dict[str, Any]]:
+def _evaluate(
+    answers: Answers, findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions
+) -> dict[str, dict[str, Any]]:
     from vesalius.uncertainty import EvaluationOptions, evaluate
 
     found = evaluate(
@@ -69,7 +90,7 @@ def _evaluate(answers: Answers, findings: Sequence[str], policy: DecisionPolicy,
         options=EvaluationOptions(resamples=options.resamples, seed=options.seed),
     ).to_json()
     tables = dict(found["findings"]) | {"macro": found["macro"]}
-    return {name: {key: table.get(key) for key in (*MEASURES, "ece_null", "aurc")} for name, table in tables.items()}
+    return {name: {key: table[key] for key in (*MEASURES, "ece_null")} for name, table in tables.items()}
 
 
 def _answered(answers: Answers, findings: Sequence[str], options: AuditOptions) -> dict[str, dict[str, Any]]:
@@ -83,7 +104,9 @@ def _answered(answers: Answers, findings: Sequence[str], options: AuditOptions) 
         truth, decided = answers.labels[:, index], answers.decisions[:, index]
         given, wrong = decided >= 0, np.isfinite(truth) & (decided >= 0) & (decided != truth)
         rates = rate_draws(np.where(given, truth, np.nan), decided == 1, plan)
-        known, kept, missed = summed_draws(np.column_stack([np.isfinite(truth), np.isfinite(truth) & given, wrong]).astype(float), plan).T
+        known, kept, missed = summed_draws(
+            np.column_stack([np.isfinite(truth), np.isfinite(truth) & given, wrong]).astype(float), plan
+        ).T
         for name, values in (
             ("sensitivity_answered", rates["sensitivity"]),
             ("specificity_answered", rates["specificity"]),
@@ -118,10 +141,16 @@ def _reliability(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "kn
     if not len(truth):
         return []
     rows = []
-    for row in reliability_table(truth, p, bins=PICTURE_BINS):
-        numbers = {"mean_probability": row.mean_probability, "observed": row.observed, "observed_low": row.low, "observed_high": row.high}
+    groups = min(MOST_GROUPS, max(3, len(truth) // FILMS_A_GROUP))
+    for row in reliability_table(truth, p, bins=groups, binning="mass"):
+        numbers = {
+            "mean_probability": row.mean_probability,
+            "observed": row.observed,
+            "observed_low": row.low,
+            "observed_high": row.high,
+        }
         plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        rows.append({"lower": row.lower, "upper": row.upper, "n": row.n} | plain)
+        rows.append({"lower": row.lower, "upper": row.upper, "n": row.n, **plain})
     return rows
 
 
@@ -144,8 +173,10 @@ def _risk_coverage(answers: Answers, index: int, threshold: float) -> dict[str, 
     if not len(truth):
         return {"coverage": [], "risk": [], "locked": {"coverage": None, "risk": None}}
     wrong = ((p >= threshold) != truth).astype(np.float64)
-    curve = risk_coverage(-np.abs(_logit(p) - _logit(np.array(threshold))), wrong)
-    kept = _thin(len(curve.coverage))
+    distance = np.abs(logit(np.clip(p, SMALLEST, 1 - SMALLEST)) - logit(threshold))
+    curve = risk_coverage(-distance, wrong)
+    first = min(int(np.searchsorted(curve.coverage * len(truth), FIRST_FILMS - 1e-9)), len(curve.coverage) - 1)
+    kept = first + _thin(len(curve.coverage) - first)
     given = decided >= 0
     return {
         "coverage": _rounded(curve.coverage[kept]),
@@ -155,7 +186,7 @@ def _risk_coverage(answers: Answers, index: int, threshold: float) -> dict[str, 
 
 
 def _histogram(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, Any]:
-    edges = np.linspace(0.0, 1.0, 2 * PICTURE_BINS + 1)
+    edges = np.linspace(0.0, 1.0, PICTURE_BINS + 1)
     counts = {word: np.histogram(p[truth == value], edges)[0].tolist() for word, value in (("present", 1), ("absent", 0))}
     return {"edges": _rounded(edges)} | counts
 
@@ -177,15 +208,11 @@ def describe_abstention(answers: Answers) -> dict[str, Any]:
     }
 
 
-def _thin(n: int) -> np.ndarray:
+def _thin(n: int) -> Int64[np.ndarray, "kept"]:
     """About CURVE_POINTS positions out of n, ends kept: a curve on a page needs no more."""
-    return np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(int))
+    kept: Int64[np.ndarray, "kept"] = np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(np.int64))
+    return kept
 
 
 def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 5) for value in values]
-
-
-def _logit(p: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray, "*axes"]:
-    inside = np.clip(p, 1e-12, 1 - 1e-12)
-    return np.log(inside) - np.log1p(-inside)

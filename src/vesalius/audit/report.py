@@ -62,6 +62,7 @@ def render(result: AuditResult) -> str:
     document = result.document
     cohorts = [(name, document["cohorts"][name]) for name in figures.present_cohorts(document["cohorts"])]
     films = group_films(result.gallery)
+    drawn = all_figures(document)
     page = environment().get_template("report.html.jinja")
     return page.render(
         doc=document,
@@ -71,7 +72,8 @@ def render(result: AuditResult) -> str:
         reasons=list(REASONS.items()),
         risk_notes=risk_notes(document),
         films=films,
-        figures=embed_json(all_figures(document)),
+        figures=embed_json(drawn),
+        heights={name: spec["layout"]["height"] for name, spec in drawn.items()},
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
@@ -145,9 +147,7 @@ def all_figures(document: Mapping[str, Any]) -> dict[str, Any]:
         made[f"risk:{finding}"] = figures.risk_coverage_figure(cohorts, finding)
         for name in figures.present_cohorts(cohorts):
             made[f"histogram:{name}:{finding}"] = figures.histogram_figure(cohorts[name], finding)
-    if document["out_of_distribution"] is not None:
-        made["ood"] = figures.ood_figure(document["out_of_distribution"])
-    return made
+    return made | {"ood": figures.ood_figure(document["out_of_distribution"])}
 
 
 def embed_json(value: Any) -> str:

@@ -75,12 +75,16 @@ class Command:
     def _show(console: Console, result: AuditResult, out: Path) -> None:
         document = result.document
         rows = [(key["label"], key["text"], key["range"]) for key in document["key_figures"]]
-        console.table(f"{document['bundle']['reference']} on {document['store']['name']}", ("figure", "value", "95 % interval"), rows)
+        console.table(
+            f"{document['bundle']['reference']} on {document['store']['name']}", ("figure", "value", "95 % interval"), rows
+        )
         for gate in document["gates"]:
             console.say(f"gate {gate['name']}: {'met' if gate['passed'] else 'REFUSED, ' + gate['why']}")
         for notice in document["notices"]:
             console.say(notice)
         console.say(f"report: {out / 'index.html'}")
         if result.refused:
-            console.say(f"{len(result.refused)} of {len(document['gates'])} gates refused: do not use this bundle on the strength of this audit.")
+            console.say(
+                f"{len(result.refused)} of {len(document['gates'])} gates refused: this audit does not support using the bundle."
+            )
         console.result(document | {"report": str(out / "index.html"), "refused": result.refused})

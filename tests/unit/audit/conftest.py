@@ -15,7 +15,15 @@ from vesalius.types import Decision, Finding, Image, OutOfDistribution, Predicti
 
 FINDINGS = ("effusion", "nodule", "cardiomegaly")
 SIZE_PX = 32
-SPOTS = {"effusion": (slice(22, 30), slice(3, 11)), "nodule": (slice(4, 12), slice(20, 28)), "cardiomegaly": (slice(14, 24), slice(12, 22))}
+SPOTS = {
+    "effusion": (slice(22, 30), slice(3, 11)),
+    "nodule": (slice(4, 12), slice(20, 28)),
+    "cardiomegaly": (slice(14, 24), slice(12, 22)),
+}
+
+
+MIDDLE = {name: 0.3 + 0.3 * (rows.start + rows.stop - 1) / 2 / (SIZE_PX - 1) + 0.17 for name, (rows, _) in SPOTS.items()}
+"""Brightness of each spot half-way between with and without the finding."""
 
 
 @dataclass
@@ -42,37 +50,49 @@ class SquareStore:
         return self.manifest[[f"label:{name}" for name in findings or self.findings]].to_numpy(dtype=np.float64)
 
 
+def locked_policy() -> Any:
+    """Thresholds 0.5, 0.45 and 0.4; the third answers always."""
+    from vesalius.uncertainty import DecisionPolicy
+
+    lines = [(0.5, 0.4, 0.6), (0.45, 0.35, 0.5), (0.4, 0.4, 0.4)]
+    findings = [{"threshold": t, "low": low, "high": high, "rule": "f1", "note": None} for t, low, high in lines]
+    return DecisionPolicy.from_json({"findings": findings})
+
+
 class SquarePredictor:
     """What an audit uses of a Predictor: brightness of a spot against the film's own mean is the logit."""
 
     name = "squares"
     id = "ab" * 32
+    reference = "squares@abababababab"
     findings = FINDINGS
+    training_sites = ("A",)
+    notices = ("Squares, not chests.",)
 
-    def __init__(self, *, gate: bool = True) -> None:
-        self.description = {"provenance": {"sites": ["A"], "notice": "Squares, not chests."}, "encoder": "brightness"}
-        self.policy = SimpleNamespace(thresholds=np.array([0.5, 0.45, 0.4]), low=np.array([0.4, 0.35, 0.4]), high=np.array([0.6, 0.5, 0.4]))
-        self.gate = SimpleNamespace(threshold=3.0) if gate else None
+    def __init__(self) -> None:
+        self.description = {"name": self.name, "findings": list(FINDINGS)}
+        self.policy = locked_policy()
+        self.gate = SimpleNamespace(threshold=3.0)
         self.n_asked = 0
 
-    def predict_batch(self, images: list[Image], cases: Any = None, evidence: bool = False) -> list[Prediction]:
+    def predict_batch(self, images: list[Image], cases: Any = None, *, evidence: bool = False) -> list[Prediction]:
         self.n_asked += len(images)
         return [self._predict(image, evidence) for image in images]
 
     def _predict(self, image: Image, evidence: bool) -> Prediction:
         pixels = image.pixels
         score = self._score(pixels)
-        out = self.gate is not None and score > self.gate.threshold
+        out = score > self.gate.threshold
         found = []
         for index, name in enumerate(FINDINGS):
-            logit = float(9.0 * (pixels[SPOTS[name]].mean() - 0.55)) if pixels.shape == (SIZE_PX, SIZE_PX) else 0.0
+            logit = float(16.0 * (pixels[SPOTS[name]].mean() - MIDDLE[name]) - 0.4)
             found.append(self._finding(index, name, logit, out))
-        gate = OutOfDistribution(score, self.gate.threshold, out) if self.gate else None
+        gate = OutOfDistribution(score, self.gate.threshold, out)
         maps = np.stack([pixels[::8, ::8]] * len(FINDINGS)).astype(np.float32) if evidence else None
         return Prediction("case", image.image_id, "squares@abababababab", tuple(found), ood=gate, evidence=maps)
 
     def _finding(self, index: int, name: str, logit: float, out: bool) -> Finding:
-        p = float(1 / (1 + np.exp(-1.6 * logit)))
+        p = float(1 / (1 + np.exp(-0.8 * logit)))
         decision, reason = Decision.ABSTAIN, Reason.OUT_OF_DISTRIBUTION
         if not out:
             low, high = self.policy.low[index], self.policy.high[index]
@@ -94,14 +114,29 @@ def make_store(n_patients: int = 140, seed: int = 0, sites: tuple[str, ...] = ("
     random = np.random.default_rng(seed)
     rows, films = [], []
     for patient in range(n_patients):
-        site, sex, age = sites[patient % len(sites)], "FM"[patient % 2], float(random.integers(18, 92))
+        site, sex, age = sites[patient % len(sites)], "FM"[int(random.integers(2))], float(random.integers(18, 92))
         split = ("train", "validation", "calibration", "test", "test")[int(random.integers(5))]
         for _ in range(int(random.integers(1, 4))):
             labels = {name: float(random.random() < share) for name, share in zip(FINDINGS, (0.4, 0.3, 0.35), strict=True)}
             films.append(_film(labels, site, random))
-            shown = {f"label:{name}": (np.nan if random.random() < 0.04 else -1.0 if random.random() < 0.03 else value) for name, value in labels.items()}
-            about = {"image_id": f"{len(rows):016x}", "patient_id": f"p{patient:04d}", "site": site, "split": split, "sex": sex, "age_years": age}
-            about |= {"view_position": "AP" if random.random() < 0.4 else "PA", "portable": None, "rows": SIZE_PX, "columns": SIZE_PX}
+            shown = {
+                f"label:{name}": (np.nan if random.random() < 0.04 else -1.0 if random.random() < 0.03 else value)
+                for name, value in labels.items()
+            }
+            about = {
+                "image_id": f"{len(rows):016x}",
+                "patient_id": f"p{patient:04d}",
+                "site": site,
+                "split": split,
+                "sex": sex,
+                "age_years": age,
+            }
+            about |= {
+                "view_position": "AP" if random.random() < 0.4 else "PA",
+                "portable": None,
+                "rows": SIZE_PX,
+                "columns": SIZE_PX,
+            }
             rows.append(about | shown)
     return SquareStore(pd.DataFrame(rows), np.stack(films))
 
@@ -111,7 +146,7 @@ def _film(labels: dict[str, float], site: str, random: np.random.Generator) -> n
     for name, present in labels.items():
         height[SPOTS[name]] += 0.1 + 0.14 * present + 0.1 * random.standard_normal()
     height += (0.03 if site == "A" else 0.05) * random.standard_normal(height.shape)
-    height[:, :2] = height[:2] = 0.1
+    height[:, :2] = height[:2] = 0.1 + 0.03 * random.standard_normal() + (0.04 if site == "B" else 0.0)
     return np.clip(height, 0, 1).astype(np.float32)
 
 
