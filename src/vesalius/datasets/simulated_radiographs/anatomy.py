@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from vesalius.datasets.simulated_radiographs import girdle
 from vesalius.errors import MissingDependency
@@ -49,7 +49,8 @@ class Ct:
     def where(self, *words: str) -> Bool[np.ndarray, "depth height width"]:
         """Returns the voxels of every structure whose name begins with one of the words."""
         chosen = [value for name, value in self.names.items() if name.startswith(words)]
-        return _lookup(chosen)[self.labels]
+        voxels: Bool[np.ndarray, "depth height width"] = _lookup(chosen)[self.labels]
+        return voxels
 
     def bones(self) -> Bool[np.ndarray, "depth height width"]:
         """Returns the voxels of all bones."""
@@ -69,6 +70,11 @@ class Grid:
     def origin_mm(self) -> tuple[float, float, float]:
         """Where voxel (0, 0, 0) lies."""
         return self.ct_origin_mm
+
+    @property
+    def ct_spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size of the CT."""
+        return CT_SPACING_MM
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -91,8 +97,11 @@ class Grid:
         """Returns the volume on this grid: tent filter, as wide as the coarser of the two spacings; zero above the CT."""
         for axis in range(3):
             weights = _tent(volume.shape[axis], self.shape[axis], self.spacing_mm[axis] / CT_SPACING_MM[axis])
-            volume = np.moveaxis(np.tensordot(weights, volume, axes=(1, axis)), 0, axis)
-        return volume
+            lines = np.moveaxis(volume, axis, 0)
+            # a sparse product: a dense one may sum in another order with another number of threads
+            summed = sparse.csr_array(weights) @ np.ascontiguousarray(lines).reshape(len(lines), -1)
+            volume = np.moveaxis(summed.reshape(-1, *lines.shape[1:]), 0, axis)
+        return np.ascontiguousarray(volume)
 
     def nearest(self, labels: Labels) -> Labels:
         """Returns the labels on this grid; zero above the CT."""
@@ -138,7 +147,7 @@ class Anatomy:
         """Opens what `save` wrote, without reading it into memory."""
         geometry = [tuple(float(value) for value in row) for row in np.load(folder / "geometry.npy")]
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("tissue", "structures", "pleura_mm")]
-        return cls(*arrays, *geometry)  # type: ignore[arg-type]
+        return cls(*arrays, *geometry)
 
 
 def prepare_anatomy(spacing_mm: tuple[float, float, float] = (2.0, 3.0, 2.0)) -> Anatomy:
@@ -152,12 +161,12 @@ def prepare_anatomy(spacing_mm: tuple[float, float, float] = (2.0, 3.0, 2.0)) ->
     ct = read_ct()
     _clean(ct)
     soft, bone = _densities(ct)
-    girdle_bones = girdle.take_out(ct, soft, bone)
+    girdle_bones = girdle.take_out(ct, soft, bone, CT_SPACING_MM)
     structures = _structures(ct)
     grid = _grid(structures, spacing_mm)
     tissue = np.stack([grid.resample(soft), grid.resample(bone)], axis=-1)
     labels = grid.nearest(structures)
-    girdle.let_down(tissue, labels, girdle_bones, grid)
+    girdle.let_down(tissue, (labels > 0) & (labels < HEART), girdle_bones, grid)
     pleura = _pleura_distance(labels, spacing_mm)
     heart = np.argwhere(labels == HEART).mean(0)
     return Anatomy(
@@ -222,10 +231,11 @@ def _body(ct: Ct) -> Bool[np.ndarray, "depth height width"]:
 def _densities(ct: Ct) -> tuple[Volume, Volume]:
     """Splits each voxel into g/cm³ of water-like and of bone-like matter.
 
-    Up to 80 HU all is water-like at 1 + HU/1000; what a labelled bone has above that is bone mineral, about 0.9 g/cm³ per 1000 HU.
+    Up to 80 HU all is water-like at 1 + HU/1000; what a labelled bone has above that is bone mineral, about
+    0.9 g/cm³ per 1000 HU; more than 1100 HU in a rib is contrast medium in the vein beside it.
     """
-    excess = np.where(ct.bones(), np.maximum(ct.hu - 80, 0), 0)
-    soft = np.clip(1 + (ct.hu - excess) / 1000, 0, 1.1).astype(np.float32)
+    excess = np.where(ct.bones(), np.clip(ct.hu - 80, 0, 1100), 0)
+    soft = np.clip(1 + np.minimum(ct.hu, 80) / 1000, 0, 1.1).astype(np.float32)
     return soft, (0.0009 * excess).astype(np.float32)
 
 
@@ -264,4 +274,5 @@ def _tent(n_in: int, n_out: int, step: float) -> Float32[np.ndarray, "out in"]:
     centre = np.arange(n_out)[:, None] * step
     weights = np.maximum(1 - np.abs(np.arange(n_in)[None, :] - centre) / max(step, 1.0), 0)
     total = weights.sum(1, keepdims=True)
-    return (weights / np.maximum(total, 1e-9)).astype(np.float32) * (centre <= n_in - 0.5)
+    tent: Float32[np.ndarray, "out in"] = (weights / np.maximum(total, 1e-9)).astype(np.float32) * (centre <= n_in - 0.5)
+    return tent

@@ -11,7 +11,10 @@ from scipy import ndimage
 ENERGIES_KEV = (50, 60, 80, 100)
 WATER_CM2_G = np.array([0.2269, 0.2059, 0.1837, 0.1707])
 BONE_CM2_G = np.array([0.4242, 0.3148, 0.2229, 0.1855])
-"""Mass attenuation coefficients at `ENERGIES_KEV`. Source: NIST tables (Hubbell and Seltzer 1995), water and ICRU-44 cortical bone."""
+"""Mass attenuation coefficients at `ENERGIES_KEV`.
+
+Source: NIST tables (Hubbell and Seltzer 1995), liquid water and ICRU-44 cortical bone.
+"""
 
 Film = Float[np.ndarray, "height width"]
 
@@ -52,11 +55,17 @@ def expose(
     # Tied to the densest tenth: tied to the median, a soft beam drowns the mediastinum in noise.
     gain = detector.photons * spacing_mm**2 / np.quantile(signal, 0.1)
     signal = generator.poisson(np.minimum(gain * signal, 1e7)).astype(np.float32) / np.float32(gain)
-    return ndimage.gaussian_filter(signal, detector.blur_mm / spacing_mm, truncate=3)
+    detected: Float32[np.ndarray, "height width"] = ndimage.gaussian_filter(signal, detector.blur_mm / spacing_mm, truncate=3)
+    return detected
 
 
-def develop(signal: Film, detector: Detector, spacing_mm: float) -> Float32[np.ndarray, "height width"]:
-    """Returns grey values in [0, 1], dense = bright: logarithm, narrowed latitude, raised edges, a sigmoid display curve."""
+def develop(
+    signal: Film, detector: Detector, spacing_mm: float, generator: np.random.Generator
+) -> Float32[np.ndarray, "height width"]:
+    """Returns grey values in [0, 1], dense = bright: logarithm, narrowed latitude, raised edges, a sigmoid display curve.
+
+    Contrast and brightness vary a little from film to film, as they do.
+    """
     density = -np.log(np.maximum(signal, 1e-5))
     slow = _blur(density, 28 / spacing_mm)
     fine = density - ndimage.gaussian_filter(density, 2.2 / spacing_mm, truncate=3)
@@ -64,7 +73,9 @@ def develop(signal: Film, detector: Detector, spacing_mm: float) -> Float32[np.n
     upper = shown[: int(0.62 * len(shown))]  # the abdomen would otherwise set the window
     low, middle, high = np.quantile(upper, (0.02, 0.5, 0.98))
     scaled = (shown - middle) / (high - low)
-    curve: Float32[np.ndarray, "height width"] = 1 / (1 + np.exp(-detector.contrast * scaled - detector.brightness))
+    contrast = detector.contrast * float(np.exp(generator.normal(0, 0.08)))
+    brightness = detector.brightness + float(generator.normal(0, 0.2))
+    curve: Float32[np.ndarray, "height width"] = 1 / (1 + np.exp(-contrast * scaled - brightness))
     return curve.astype(np.float32)
 
 

@@ -9,8 +9,16 @@ from jaxtyping import Bool, Float32
 
 from vesalius.datasets.simulated_radiographs import detector, devices
 from vesalius.datasets.simulated_radiographs.anatomy import Anatomy
-from vesalius.datasets.simulated_radiographs.findings import CARDIOMEGALY, Chest, put_in
-from vesalius.datasets.simulated_radiographs.patients import Patient, aim, draw_patient, draw_pose, ray_map
+from vesalius.datasets.simulated_radiographs.findings import (
+    CARDIOMEGALY,
+    CONSOLIDATION,
+    EFFUSION,
+    NODULE,
+    PNEUMOTHORAX,
+    Chest,
+    put_in,
+)
+from vesalius.datasets.simulated_radiographs.patients import Patient, aim, breast_cm, draw_patient, draw_pose, ray_map
 from vesalius.datasets.simulated_radiographs.plan import FilmPlan, generator_of
 from vesalius.datasets.simulated_radiographs.projection import Geometry, integrate
 from vesalius.datasets.simulated_radiographs.sites import SITES
@@ -18,8 +26,8 @@ from vesalius.datasets.simulated_radiographs.sites import SITES
 STEP_MM = 4.0
 """Length of a step along the ray; finer than the ribs are thick."""
 MASK_PX = 128
-LEAST_MM = {CARDIOMEGALY: 10.0}
-"""How much of a finding a ray must cross for its pixel to count; 4 mm for those not named."""
+LEAST_MM = {CARDIOMEGALY: 10.0, EFFUSION: 12.0, PNEUMOTHORAX: 20.0, CONSOLIDATION: 6.0, NODULE: 4.0}
+"""How much of a finding a ray must cross for its pixel to count."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,10 @@ def take_film(anatomy: Anatomy, plan: FilmPlan, size_px: int, seed: int) -> Film
     generator = generator_of(seed, plan.site, plan.patient, 1 + plan.film)
     site = SITES[plan.site]
     pose = draw_pose(generator, plan.view, plan.heart)
-    lean_deg = float(generator.uniform(0, 5) if plan.view == "PA" else generator.uniform(15, 45))
+    lean_deg = float(generator.uniform(0, 5) if plan.view == "PA" else generator.uniform(10, 38))
     chest = Chest(anatomy)
     for lesion in plan.lesions:
-        put_in(chest, lesion, lean_deg, generator)
+        put_in(chest, lesion, lean_deg)
     geometry = aim(anatomy, patient, pose, generator)
     rays = ray_map(anatomy, patient, pose, geometry)
     spacing_mm = geometry.field_mm / (size_px - 1)
@@ -60,7 +68,7 @@ def take_film(anatomy: Anatomy, plan: FilmPlan, size_px: int, seed: int) -> Film
     if generator.random() < site.share_devices:
         bone += devices.draw_devices(size_px, spacing_mm, generator)
     signal = detector.expose(water, bone, site.detector, spacing_mm, generator)
-    pixels = detector.develop(signal, site.detector, spacing_mm)
+    pixels = detector.develop(signal, site.detector, spacing_mm, generator)
     covered = devices.draw_shutters(size_px, generator) if generator.random() < site.share_shutters else None
     if covered is not None:
         pixels[covered] = 0.01
@@ -80,6 +88,7 @@ def _paths(
     step = geometry.step_cm(n_steps, size_px).astype(np.float32)
     water, bone = sums[..., 0] * step, sums[..., 1] * step * np.float32(patient.bone)
     water += np.float32(patient.fat_cm * 0.92) * np.clip(water / 4, 0, 1)
+    water += np.float32(0.95) * breast_cm(patient, geometry, size_px)
     return water, bone
 
 
@@ -91,9 +100,9 @@ def _project(
     path_mm = np.zeros((MASK_PX, MASK_PX), np.float32)
     for box, share in chest.changed[finding]:
         start = np.array([part.start for part in box], np.float32)
-        # the box's lowest slice must not go on below it, as the body does
-        closed = np.pad(share, ((1, 0), (0, 0), (0, 0)))[..., None]
-        inside = rays - start + np.array([1, 0, 0], np.float32)
+        # a rim of nothing: what lies in the box's outermost voxels must not go on beyond it, as the body does
+        closed = np.pad(share, 1)[..., None]
+        inside = rays - start + np.float32(1)
         path_mm += integrate(closed, inside, MASK_PX, n_steps)[..., 0]
     path_mm *= 10 * geometry.step_cm(n_steps, MASK_PX).astype(np.float32)
-    return path_mm >= LEAST_MM.get(finding, 4.0)
+    return path_mm >= LEAST_MM[finding]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32
 from scipy import ndimage
 
 from vesalius.datasets.simulated_radiographs.anatomy import Anatomy
+from vesalius.datasets.simulated_radiographs.girdle import MIDLINE_X_MM
 from vesalius.datasets.simulated_radiographs.projection import MAP_NODES, Geometry, to_voxels
 
 Frontal = Literal["PA", "AP"]
@@ -62,11 +63,11 @@ def draw_patient(generator: np.random.Generator) -> Patient:
     sex: Literal["F", "M"] = "F" if generator.random() < 0.47 else "M"
     age = int(np.clip(generator.normal(61, 16), 19, 94))
     size = generator.normal(0.975 if sex == "F" else 1.015, 0.025)
-    scale = np.clip(size + generator.normal(0, 0.025, 3), 0.9, 1.09) * (1.0, 1.0, 1.04)
+    scale = np.clip(size + generator.normal(0, 0.025, 3), 0.9, 1.09) * (1.07, 1.0, 1.03)
     bend = generator.normal(0, 1, (BEND_NODES,) * 3 + (3,)).astype(np.float32) * generator.uniform(4, 8)
     breast = None
     if sex == "F":
-        breast = (generator.uniform(52, 74), generator.uniform(0.6, 3.2), generator.uniform(-95, -60))
+        breast = (float(generator.uniform(55, 78)), float(generator.uniform(0.8, 4.0)), float(generator.uniform(-80, -40)))
     return Patient(
         sex=sex,
         age_years=age,
@@ -82,7 +83,7 @@ def draw_pose(generator: np.random.Generator, view: Frontal, heart: float) -> Po
     """Returns one pose: upright and turned little for PA; sitting or lying, turned more and breathing in less for AP."""
     spread = np.array((2.0, 1.5, 2.5) if view == "PA" else (5.0, 3.0, 4.5))
     turn = np.clip(generator.normal(0, 1, 3), -2, 2) * np.radians(spread)
-    breath = generator.uniform(-9, 9) if view == "PA" else generator.uniform(2, 22)
+    breath = generator.uniform(-20, 2) if view == "PA" else generator.uniform(-6, 16)
     return Pose(view, (float(turn[0]), float(turn[1]), float(turn[2])), float(breath), heart)
 
 
@@ -112,6 +113,20 @@ def ray_map(anatomy: Anatomy, patient: Patient, pose: Pose, geometry: Geometry) 
     points = _breathe(anatomy, pose.breath_mm, points)
     points = _swell_heart(anatomy, pose.heart, points)
     return to_voxels(anatomy, points)
+
+
+def breast_cm(patient: Patient, geometry: Geometry, size_px: int) -> Float32[np.ndarray, "size_px size_px"]:
+    """Returns the soft tissue of the breasts along each ray: rounded below, fading upwards; zero for a flat chest."""
+    if patient.breast is None:
+        return np.zeros((size_px, size_px), np.float32)
+    radius, thickness, height = patient.breast
+    points = geometry.points(2, size_px, size_px)[1]  # in the plane before the chest
+    across = np.abs(points[..., 2] - MIDLINE_X_MM) - 0.98 * radius - 10
+    down = height - points[..., 0]
+    inside = np.clip(1 - (across / radius) ** 2 - (down / np.where(down > 0, 0.8 * radius, 1.35 * radius)) ** 2, 0, 1)
+    fading = np.where(down > 0, 1, 1 - np.clip(-down / (1.35 * radius), 0, 1))
+    thick: Float32[np.ndarray, "size_px size_px"] = (thickness * np.sqrt(inside) * fading).astype(np.float32)
+    return thick
 
 
 def _rotation(turn_rad: tuple[float, float, float]) -> Float[np.ndarray, "3 3"]:

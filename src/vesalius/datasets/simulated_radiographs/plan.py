@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from vesalius.datasets.simulated_radiographs.anatomy import LOBES
 from vesalius.datasets.simulated_radiographs.findings import (
     CARDIOMEGALY,
     CONSOLIDATION,
@@ -26,6 +27,9 @@ MILD = 0.1
 """A lesion below this severity is called possible in the report and labelled -1."""
 HEDGED_ABSENT = 0.02
 """Share of absent effusions, consolidations and nodules that the report cannot exclude; labelled -1."""
+
+SIDES: tuple[Side, Side] = ("right", "left")
+LOBES_OF: dict[Side, tuple[str, ...]] = {side: tuple(name for name in LOBES if name.endswith(side)) for side in SIDES}
 
 Label = Literal[1, 0, -1]
 
@@ -68,7 +72,7 @@ class FilmPlan:
 
 
 def generator_of(seed: int, site: str, patient: int, film: int) -> np.random.Generator:
-    """Returns the random numbers of one film (from 1), of the patient (0) or of the patient's plan (-1); independent of all others."""
+    """Returns the random numbers of one film (from 1), the patient (0) or the patient's plan (-1); independent of all others."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(ord(site), patient, film + 1)))
 
 
@@ -84,7 +88,7 @@ def plan_cohort(patients_a: int, patients_b: int, seed: int) -> list[FilmPlan]:
 def _plan_patient(site: str, patient: int, generator: np.random.Generator) -> list[FilmPlan]:
     n_films = int(generator.choice([1, 2, 3], p=[0.64, 0.27, 0.09]))
     usual_heart = float(generator.uniform(0.92, 1.06))
-    severity: dict[str, float] = {}
+    lesions: tuple[Lesion, ...] = ()
     plans = []
     study, day = 0, 0
     for film in range(1, n_films + 1):
@@ -92,57 +96,66 @@ def _plan_patient(site: str, patient: int, generator: np.random.Generator) -> li
         if not same_study:
             study += 1
             day += int(generator.integers(1, 40)) if film > 1 else 0
-            severity = _next_state(severity, film == 1, generator)
-            lesions = _place(severity, generator) if film == 1 or severity else ()
+            lesions = _add_lesions(_age_lesions(lesions, generator), film == 1, generator)
         view: Frontal = "PA" if generator.random() < SITES[site].share_pa else "AP"
-        heart = usual_heart if CARDIOMEGALY not in severity else 1.18 + 0.24 * severity[CARDIOMEGALY]
-        plans.append(FilmPlan(site, patient, film, study, day, view, heart, lesions, _labels(severity, generator)))
+        worst = _worst(lesions)
+        heart = usual_heart if CARDIOMEGALY not in worst else enlarged_heart(worst[CARDIOMEGALY])
+        plans.append(FilmPlan(site, patient, film, study, day, view, heart, lesions, _labels(worst, generator)))
     return plans
 
 
-def _next_state(before: dict[str, float], first: bool, generator: np.random.Generator) -> dict[str, float]:
-    """At first drawn by prevalence; later most lesions stay, grown or shrunk, and a few are new. Nodules and big hearts stay."""
-    state: dict[str, float] = {}
-    for finding in FINDINGS:
+def enlarged_heart(severity: float) -> float:
+    """Size of a heart with cardiomegaly against the CT's."""
+    return 1.18 + 0.24 * severity
+
+
+def _worst(lesions: tuple[Lesion, ...]) -> dict[str, float]:
+    return {
+        name: max(lesion.severity for lesion in lesions if lesion.finding == name) for name in {item.finding for item in lesions}
+    }
+
+
+def _age_lesions(lesions: tuple[Lesion, ...], generator: np.random.Generator) -> tuple[Lesion, ...]:
+    """By the next visit most lesions are still there, grown or shrunk; nodules and large hearts stay as they were."""
+    older = []
+    for lesion in lesions:
+        if lesion.finding in (NODULE, CARDIOMEGALY):
+            older.append(lesion)
+        elif generator.random() < 0.65:
+            severity = float(np.clip(lesion.severity + generator.normal(0, 0.2), 0.02, 1))
+            older.append(replace(lesion, severity=severity))
+    return tuple(older)
+
+
+def _add_lesions(lesions: tuple[Lesion, ...], first: bool, generator: np.random.Generator) -> tuple[Lesion, ...]:
+    """Draws what is new: by prevalence at the first visit, rarely later."""
+    for finding in (CARDIOMEGALY, PNEUMOTHORAX, CONSOLIDATION, NODULE, EFFUSION):
+        there = {lesion.finding for lesion in lesions}
         chance = PREVALENCE[finding] if first else 0.08
-        if finding == EFFUSION and CARDIOMEGALY in before:
+        if finding == EFFUSION and CARDIOMEGALY in there:
             chance *= 1.5
-        stays = finding in before and (finding in (NODULE, CARDIOMEGALY) or generator.random() < 0.65)
-        new = generator.random() < chance
-        drawn = float(generator.beta(1.6, 1.5))
-        if stays:
-            drift = 0.0 if finding in (NODULE, CARDIOMEGALY) else float(generator.normal(0, 0.2))
-            state[finding] = float(np.clip(before[finding] + drift, 0.02, 1))
-        elif new:
-            state[finding] = drawn
-    return state
+        if generator.random() < chance and finding not in there:
+            lesions += _new_lesions(finding, lesions, generator)
+    return lesions
 
 
-def _place(severity: dict[str, float], generator: np.random.Generator) -> tuple[Lesion, ...]:
-    """Chooses sides and lobes; a pneumothorax has its lung to itself, because air and fluid together would need a level."""
-    sides: tuple[Side, Side] = ("right", "left")
-    first = int(generator.integers(2))
-    air, other = sides[first], sides[1 - first]
-    alone = PNEUMOTHORAX in severity
-    lesions: list[Lesion] = []
-    for finding, value in severity.items():
-        side = other if alone else sides[int(generator.integers(2))]
-        if finding == CARDIOMEGALY:
-            lesions.append(Lesion(finding, value))
-        elif finding == PNEUMOTHORAX:
-            lesions.append(Lesion(finding, value, air))
-        elif finding == EFFUSION:
-            lesions.append(Lesion(finding, value, side))
-            if not alone and generator.random() < 0.3:
-                lesions.append(Lesion(finding, value * float(generator.uniform(0.4, 1)), "left" if side == "right" else "right"))
-        else:
-            lobes = (
-                ("lung_upper_lobe", "lung_middle_lobe", "lung_lower_lobe")
-                if side == "right"
-                else ("lung_upper_lobe", "lung_lower_lobe")
-            )
-            lesions.append(Lesion(finding, value, side, f"{lobes[int(generator.integers(len(lobes)))]}_{side}"))
-    return tuple(sorted(lesions, key=lambda lesion: lesion.finding != PNEUMOTHORAX))
+def _new_lesions(finding: str, others: tuple[Lesion, ...], generator: np.random.Generator) -> tuple[Lesion, ...]:
+    """Chooses severity, side and lobe; a pneumothorax has its lung to itself, because air and fluid together would need a level."""
+    severity, place = float(generator.beta(1.6, 1.5)), int(generator.integers(2**31))
+    if finding == CARDIOMEGALY:
+        return (Lesion(finding, severity, place=place),)
+    taken = {lesion.side for lesion in others if PNEUMOTHORAX in (finding, lesion.finding)}
+    sides: list[Side] = [side for side in SIDES if side not in taken]
+    if not sides:
+        return ()
+    side = sides[int(generator.integers(len(sides)))]
+    if finding in (CONSOLIDATION, NODULE):
+        lobe = LOBES_OF[side][int(generator.integers(len(LOBES_OF[side])))]
+        return (Lesion(finding, severity, side, lobe, place),)
+    both = finding == EFFUSION and len(sides) == 2 and generator.random() < 0.3
+    lesion = Lesion(finding, severity, side, None, place)
+    less = severity * float(generator.uniform(0.4, 1))
+    return (lesion, replace(lesion, severity=less, side="left" if side == "right" else "right")) if both else (lesion,)
 
 
 def _labels(severity: dict[str, float], generator: np.random.Generator) -> dict[str, Label]:

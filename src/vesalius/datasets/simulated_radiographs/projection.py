@@ -62,31 +62,34 @@ def integrate(
     size_px: int,
     n_steps: int,
 ) -> Float32[np.ndarray, "size_px size_px channel"]:
-    """Returns the sum of `n_steps` trilinear samples along every pixel's ray.
+    """Returns the sum of `n_steps` trilinear samples along every pixel's ray, for one or two channels.
 
     `ray_map` holds voxel coordinates (z, y, x) at nodes whose outermost lie in the film's outermost pixel centres and the ray's two
-    ends; between nodes it is linear. Below the volume its lowest slice goes on (the abdomen); everywhere else outside lies nothing.
+    ends; between nodes it is linear. Below and beside the volume its
+    outermost voxels go on (abdomen, upper arms); above, before and behind it lies nothing.
 
     Checked against: scipy's `map_coordinates` on the fully expanded map, tests/unit/datasets/simulated/test_projection.py.
     """
     out = np.zeros((size_px, size_px, volume.shape[-1]), np.float32)
-    _integrate(volume, ray_map, n_steps, out)
+    _integrate(volume.reshape(-1), volume.shape[:3], ray_map, n_steps, out)
     return out
 
 
 def to_voxels(anatomy: Anatomy, points_mm: Float[np.ndarray, "... 3"]) -> Float32[np.ndarray, "... 3"]:
     """Returns voxel coordinates of points in mm."""
-    return ((points_mm - np.array(anatomy.origin_mm)) / np.array(anatomy.spacing_mm)).astype(np.float32)
+    voxels: Float32[np.ndarray, "... 3"] = ((points_mm - np.array(anatomy.origin_mm)) / np.array(anatomy.spacing_mm)).astype(
+        np.float32
+    )
+    return voxels
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _integrate(volume, ray_map, n_steps, out):  # type: ignore[no-untyped-def]  # noqa: C901
-    depth, height, width, channels = volume.shape
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _integrate(flat, shape, ray_map, n_steps, out):  # type: ignore[no-untyped-def]
+    """Two linear interpolations of the map (row, column), one along the ray, one trilinear sample: all fused, nothing stored."""
     along, down, across, _ = ray_map.shape
-    rows, columns, _ = out.shape
+    rows, columns, channels = out.shape
     line = np.empty((along, across, 3), np.float32)
     ray = np.empty((along, 3), np.float32)
-    total = np.empty(channels, np.float32)
     for row in range(rows):
         at = row * (down - 1) / max(rows - 1, 1)
         first = min(int(at), down - 2)
@@ -102,30 +105,49 @@ def _integrate(volume, ray_map, n_steps, out):  # type: ignore[no-untyped-def]  
             for a in range(along):
                 for k in range(3):
                     ray[a, k] = line[a, first, k] * (1 - part) + line[a, first + 1, k] * part
-            total[:] = 0
-            for step in range(n_steps):
-                at = (step + 0.5) * (along - 1) / n_steps
-                first = min(int(at), along - 2)
-                part = np.float32(at - first)
-                z = ray[first, 0] * (1 - part) + ray[first + 1, 0] * part
-                y = ray[first, 1] * (1 - part) + ray[first + 1, 1] * part
-                x = ray[first, 2] * (1 - part) + ray[first + 1, 2] * part
-                z = max(z, np.float32(0))
-                if y < 0 or x < 0 or z > depth - 1 or y > height - 1 or x > width - 1:
-                    continue
-                z0 = min(int(z), depth - 2)
-                y0 = min(int(y), height - 2)
-                x0 = min(int(x), width - 2)
-                z -= z0
-                y -= y0
-                x -= x0
-                for k in range(channels):
-                    low = (volume[z0, y0, x0, k] * (1 - x) + volume[z0, y0, x0 + 1, k] * x) * (1 - y) + (
-                        volume[z0, y0 + 1, x0, k] * (1 - x) + volume[z0, y0 + 1, x0 + 1, k] * x
-                    ) * y
-                    high = (volume[z0 + 1, y0, x0, k] * (1 - x) + volume[z0 + 1, y0, x0 + 1, k] * x) * (1 - y) + (
-                        volume[z0 + 1, y0 + 1, x0, k] * (1 - x) + volume[z0 + 1, y0 + 1, x0 + 1, k] * x
-                    ) * y
-                    total[k] += low * (1 - z) + high * z
-            for k in range(channels):
-                out[row, column, k] = total[k]
+            _along_one_ray(flat, shape, ray, n_steps, channels, out[row, column])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def _along_one_ray(flat, shape, ray, n_steps, channels, total):  # type: ignore[no-untyped-def]
+    depth, height, width = shape
+    one = np.float32(1)
+    zero = np.float32(0)
+    next_x = np.uint64(channels)
+    next_y = np.uint64(width * channels)
+    next_z = np.uint64(height * width * channels)
+    first_sum = zero
+    second_sum = zero
+    ratio = np.float32((len(ray) - 1) / n_steps)
+    for step in range(n_steps):
+        at = (np.float32(step) + np.float32(0.5)) * ratio
+        node = min(int(at), len(ray) - 2)
+        part = at - np.float32(node)
+        y = ray[node, 1] + (ray[node + 1, 1] - ray[node, 1]) * part
+        z = max(ray[node, 0] + (ray[node + 1, 0] - ray[node, 0]) * part, zero)
+        if y < zero or z > np.float32(depth - 1) or y > np.float32(height - 1):
+            continue
+        x = min(max(ray[node, 2] + (ray[node + 1, 2] - ray[node, 2]) * part, zero), np.float32(width - 1))
+        z0 = min(int(z), depth - 2)
+        y0 = min(int(y), height - 2)
+        x0 = min(int(x), width - 2)
+        z -= np.float32(z0)
+        y -= np.float32(y0)
+        x -= np.float32(x0)
+        here = np.uint64((z0 * height + y0) * width + x0) * np.uint64(channels)
+        w00 = (one - z) * (one - y)
+        w01 = (one - z) * y
+        w10 = z * (one - y)
+        w11 = z * y
+        a, b, c, d = here, here + next_y, here + next_z, here + next_z + next_y
+        left = w00 * flat[a] + w01 * flat[b] + w10 * flat[c] + w11 * flat[d]
+        right = w00 * flat[a + next_x] + w01 * flat[b + next_x] + w10 * flat[c + next_x] + w11 * flat[d + next_x]
+        first_sum += left * (one - x) + right * x
+        if channels == 2:
+            a, b, c, d = a + np.uint64(1), b + np.uint64(1), c + np.uint64(1), d + np.uint64(1)
+            left = w00 * flat[a] + w01 * flat[b] + w10 * flat[c] + w11 * flat[d]
+            right = w00 * flat[a + next_x] + w01 * flat[b + next_x] + w10 * flat[c + next_x] + w11 * flat[d + next_x]
+            second_sum += left * (one - x) + right * x
+    total[0] = first_sum
+    if channels == 2:
+        total[1] = second_sum

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt16
+from jaxtyping import UInt16
 from PIL import Image as Picture
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -114,7 +114,7 @@ def _add_acquisition(dataset: Dataset, film: Film, plan: FilmPlan) -> None:
     dataset.PatientOrientation = ["L", "F"]
     dataset.ImageLaterality = "U"
     dataset.ViewCodeSequence = _code(
-        "399348003" if plan.view == "PA" else "399068003", "SCT", "antero-posterior" if portable else "postero-anterior"
+        "399348003" if portable else "272479007", "SCT", "antero-posterior" if portable else "postero-anterior"
     )
     dataset.AnatomicRegionSequence = _code("51185008", "SCT", "Chest")
     dataset.AcquisitionContextSequence = DicomSequence([])
@@ -155,9 +155,5 @@ def _add_pixels(dataset: Dataset, film: Film, plan: FilmPlan, seed: int) -> None
 def _levels(film: Film, bits: int, inverted: bool) -> UInt16[np.ndarray, "size_px size_px"]:
     top = 2**bits - 1
     shown = 1 - film.pixels if inverted else film.pixels
-    return np.rint(np.clip(shown, 0, 1) * top).astype("<u2")
-
-
-def mask_png(mask: Bool[np.ndarray, "mask mask"]) -> Picture.Image:
-    """Returns a mask as an 8-bit picture of 0 and 255."""
-    return Picture.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    levels: UInt16[np.ndarray, "size_px size_px"] = np.rint(np.clip(shown, 0, 1) * top).astype("<u2")
+    return levels
