@@ -124,7 +124,7 @@ def make_store(n_patients: int = 140, seed: int = 0, sites: tuple[str, ...] = ("
                 for name, value in labels.items()
             }
             about = {
-                "image_id": f"{len(rows):016x}",
+                "image_id": f"feed{len(rows):012x}",
                 "patient_id": f"p{patient:04d}",
                 "site": site,
                 "split": split,
