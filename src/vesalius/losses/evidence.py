@@ -24,8 +24,8 @@ def evidence_loss(
 ) -> Float[Tensor, ""]:
     """Mean binary cross-entropy of patch logits against the covered share of each patch, over films whose mask is known.
 
-    An absent finding is a known, empty mask: it teaches where nothing is. A small finding fills few patches of many, so each film and
-    finding weighs the patches it covers as much as those it does not.
+    An absent finding is a known, empty mask: it teaches where nothing is. A small finding fills few patches of many, so each
+    film and finding weighs the patches it covers as much as those it does not.
 
     Args:
         patch_logits: What is pooled to the film's logit.
