@@ -64,7 +64,7 @@ def to_bytes(value: Any) -> bytes:
         BundleError: It holds NaN or an infinity, which JSON has no word for.
     """
     try:
-        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise BundleError(f"this cannot be kept in a bundle: {error}; fit again on cases with finite logits") from error
     return f"{text}\n".encode()
@@ -116,7 +116,7 @@ def digest_file(path: Path) -> str:
 def manifest_bytes(digests: dict[str, str], *, bundle_id: str | None = None) -> bytes:
     """Returns a manifest; `bundle_id` is what an audit's manifest speaks of."""
     about = {} if bundle_id is None else {"bundle": bundle_id}
-    return to_bytes({"format": FORMAT, "files": digests} | about)
+    return to_bytes({"format": FORMAT, "files": dict(sorted(digests.items()))} | about)
 
 
 def belongs_to_audit(name: str) -> bool:

@@ -171,9 +171,7 @@ class Command:
         show_calibration(console, description["calibration"])
         gate, left_out = description["gate"], description["provenance"]["calibration"]["left_out"]
         limit = f"; {gate['note']}" if gate["note"] else ""
-        console.say(
-            f"gate: {', '.join(gate['scores'])}, out above {gate['threshold']:.4g}{'; ' + gate['note'] if gate['note'] else ''}"
-        )
+        console.say(f"gate: {', '.join(gate['scores'])}, out above {gate['threshold']:.4g}{limit}")
         for reason, count in left_out.items():
             console.say(f"left out of the calibration split: {count} films, {reason.replace('_', ' ')}")
         for warning in description["provenance"]["warnings"]:
