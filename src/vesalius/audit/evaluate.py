@@ -66,7 +66,6 @@ def audit_bundle(
         BundleError: The bundle is not what its manifest says.
         StoreError: The store is missing or unfinished.
         EmptyInput: The store has no film to audit; see `audit`.
-        GatesError: A gate names a figure that no audit has.
     """
     from vesalius.audit.card import audit_section
     from vesalius.audit.report import audit_json, write_report
@@ -90,7 +89,6 @@ def audit(
 
     Raises:
         EmptyInput: No film of either kind, or none of them with a known label of a finding the bundle answers.
-        GatesError: A gate names a figure that no audit has.
     """
     from vesalius.audit.answers import answer_store
     from vesalius.audit.distribution import answer_foreign
@@ -117,13 +115,17 @@ def audit(
 def choose_rows(store: Store, sites: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns the rows of each cohort that has any: internal is split `test` at `sites`, external is every film elsewhere.
 
+    Nothing the bundle was made from may slip in: a film of unknown site counts as one of the training sites, all films do
+    if the bundle does not know its sites, and a patient whose films served the making is external nowhere.
+
     Raises:
         EmptyInput: Neither has a film.
     """
     manifest = store.manifest
-    at_home = manifest["site"].isin(list(sites)).to_numpy()
-    held_out = (manifest["split"] == "test").to_numpy(dtype=bool)
-    rows = {"internal": np.flatnonzero(at_home & held_out), "external": np.flatnonzero(~at_home)}
+    at_home = manifest["site"].isin(list(sites)).to_numpy(dtype=bool) | manifest["site"].isna().to_numpy() | (not sites)
+    held_out = manifest["split"].eq("test").fillna(False).to_numpy(dtype=bool)
+    made_of = manifest["patient_id"].isin(manifest["patient_id"][at_home & ~held_out]).to_numpy(dtype=bool)
+    rows = {"internal": np.flatnonzero(at_home & held_out), "external": np.flatnonzero(~at_home & ~made_of)}
     found = {name: chosen for name, chosen in rows.items() if len(chosen)}
     if not found:
         raise EmptyInput(

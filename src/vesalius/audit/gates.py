@@ -82,36 +82,36 @@ def _limit(value: Any, side: str, where: str) -> float:
 def check_gates(gates: tuple[Gate, ...], document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row a gate: name, measure, rule, value, passed and, where it refused, why.
 
-    Raises:
-        GatesError: A measure names no place in audit.json; the message lists what there is.
+    A measure that names no place in audit.json refuses too, with a word on what there is: the audit's work is not lost
+    over a misspelt rule, and no bundle passes because of one.
     """
     return [_check(gate, document) for gate in gates]
 
 
 def _check(gate: Gate, document: Mapping[str, Any]) -> dict[str, Any]:
-    value = _look_up(gate, document)
-    row = {"name": gate.name, "measure": ".".join(gate.measure), "rule": gate.rule, "value": value, "passed": False, "why": None}
-    if value is None:
-        return row | {"why": "the figure could not be estimated on this store"}
-    if gate.at_least is not None and not value >= gate.at_least:
-        return row | {"why": f"{value:.4g} is below {gate.at_least:g}"}
-    if gate.at_most is not None and not value <= gate.at_most:
-        return row | {"why": f"{value:.4g} is above {gate.at_most:g}"}
-    return row | {"passed": True}
+    value, why = _look_up(gate.measure, document)
+    if value is not None and gate.at_least is not None and not value >= gate.at_least:
+        why = f"{value:.4g} is below {gate.at_least:g}"
+    elif value is not None and gate.at_most is not None and not value <= gate.at_most:
+        why = f"{value:.4g} is above {gate.at_most:g}"
+    row = {"name": gate.name, "measure": ".".join(gate.measure), "rule": gate.rule}
+    return row | {"value": value, "passed": why is None, "why": why}
 
 
-def _look_up(gate: Gate, document: Mapping[str, Any]) -> float | None:
+def _look_up(measure: tuple[str, ...], document: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """The number at that place, or None and why there is none."""
     place: Any = document
-    for depth, word in enumerate(gate.measure):
+    for depth, word in enumerate(measure):
+        so_far = ".".join(measure[:depth]) or "audit.json"
         if place is None:  # a cohort that this store does not have
-            return None
-        if not isinstance(place, Mapping) or word not in place:
-            there = ", ".join(place) if isinstance(place, Mapping) else "a number, nothing below it"
-            so_far = ".".join(gate.measure[:depth]) or "audit.json"
-            raise GatesError(f"gate {gate.name!r}: no {word!r} in {so_far}; there is: {there}")
+            return None, f"this audit has no {so_far}"
+        if not isinstance(place, Mapping):
+            return None, f"{so_far} has nothing below it"
+        if word not in place:
+            return None, f"no {word!r} in {so_far}; there is: {', '.join(place)}"
         place = place[word]
-    if place is None:
-        return None
-    if isinstance(place, bool) or not isinstance(place, int | float):
-        raise GatesError(f"gate {gate.name!r}: {'.'.join(gate.measure)} is not a number; name one of its parts")
-    return float(place) if math.isfinite(place) else None
+    if isinstance(place, Mapping | list | str | bool):
+        return None, f"{'.'.join(measure)} is not a number; name one of its parts"
+    if place is None or not math.isfinite(place):
+        return None, "the figure could not be estimated on this store"
+    return float(place), None
