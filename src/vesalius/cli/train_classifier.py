@@ -39,9 +39,9 @@ class Command(ClassifierOptions):
         """Trains, and shows what was reached."""
         import logging
 
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         from vesalius.training.classifier import is_first_process, train_classifier
 
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every process it starts
         console = Console(json=self.json)
         options = ClassifierOptions(**{setting.name: getattr(self, setting.name) for setting in fields(ClassifierOptions)})
         if not is_first_process():
@@ -76,8 +76,8 @@ def show(console: Console, summary: RunSummary) -> None:
     ]
     rows.append(["macro", "", _rounded(best["macro_auroc"]), _rounded(best["macro_auprc"])])
     n = summary.films
-    title = f"Validation at step {best['step']} ({n['validation']} films; {n['train']} for training)"
-    console.table(title, ["finding", "present", "AUROC", "AUPRC"], rows)
+    console.say(f"learned from {n['train']} films; best on {n['validation']} validation films at step {best['step']}:")
+    console.table("Validation", ["finding", "present", "AUROC", "AUPRC"], rows)
     for sentence in summary.notes:
         console.say(f"note: {sentence}")
     console.say(f"{'already finished' if summary.nothing_to_do else 'trained'} in {summary.seconds:.0f} s: {summary.path}")

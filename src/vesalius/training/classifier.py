@@ -1,48 +1,49 @@
 """The recipe `classifier`: films with labels in, a network that gives a logit and patch evidence for each finding out.
 
-    setup    which films and findings, the preprocessing contract, the network
-    fit      the one loop (`vesalius.training.fit`)
-    done     `model.json`: what the weights are
+Setup, here: which films and findings, the preprocessing contract, the network.
+Fit: the one loop (`vesalius.training.fit`) with the three functions of `vesalius.training.film_task`.
+Done, here: `model.json` says what the weights are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float32, Float64
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from torch import Tensor, nn
 
 from vesalius.datasets.labels import resolve
 from vesalius.datasets.store import Store
 from vesalius.errors import RunError
-from vesalius.metrics.calibration import nll
-from vesalius.metrics.classification import auprc, auroc, known_labels
+from vesalius.metrics.classification import known_labels
 from vesalius.models.classifier import build_classifier
 from vesalius.models.config import ClassifierConfig
 from vesalius.models.preprocessing import Preprocessing
 from vesalius.training import data, state
-from vesalius.training.fit import Plan, Task, fit, seed_of
+from vesalius.training.film_task import make_task
+from vesalius.training.fit import Plan, fit
+from vesalius.training.initialise import initialise
 from vesalius.training.optimization import average_weights, build_optimizer
 from vesalius.training.options import ClassifierOptions, load_toml, save_toml, to_plain
 from vesalius.training.run import FORMAT, RunFolder, load_run
 
 if TYPE_CHECKING:
-    from vesalius.models.classifier import Classifier
     from vesalius.types import ProgressCallback
 
 FABRIC_PRECISION = {"float32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
 ANYWHERE = frozenset({"store", "out", "cache_gb", "save_every"})
 """Settings that may differ when a run goes on: they change where things lie, not one number."""
+
+PLACES = frozenset({"store", "out", "init_from"})
+"""Paths of one machine: they stay in `run.toml` and do not travel with the model."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,11 @@ class Setting:
     Attributes:
         config: Of the network.
         preprocessing: The contract from film to tensor.
-        train: Films to learn from, and what they say.
+        train: Films to learn from.
         validation: Films that choose the weights.
+        train_labels: What these films say.
+        validation_truth: 1, 0, NaN.
+        positive_weight: Weight of present films of each finding; None if they weigh as the others.
         evidence: Where the findings are, on the training films; None if the store has no masks or they are not wanted.
         sites: Sites of the training films.
         fingerprint: Of the store.
@@ -90,7 +94,8 @@ class Setting:
     train: data.Films
     train_labels: data.Labels
     validation: data.Films
-    validation_truth: Float[np.ndarray, "case finding"]
+    validation_truth: Float64[np.ndarray, "case finding"]
+    positive_weight: Float32[np.ndarray, "finding"] | None
     evidence: data.Evidence | None
     sites: tuple[str, ...]
     fingerprint: str
@@ -119,7 +124,7 @@ def train_classifier(options: ClassifierOptions, progress: ProgressCallback | No
         save_toml(options, folder.settings)
         describe(folder, options, setting, best={}, finished=False)
     plan = make_plan(options, setting)
-    standing = fit(fabric, learner, make_task(options, setting, fabric), plan, options.optimization, folder, progress)
+    standing = fit(fabric, learner, make_task(fabric, options, setting), plan, options.optimization, folder, progress)
     if fabric.is_global_zero:
         describe(folder, options, setting, best=standing.best, finished=True)
     return summarise(folder, setting, standing.best, standing.seconds)
@@ -140,6 +145,11 @@ def refuse_impossible(options: ClassifierOptions) -> None:
     if options.batch_size < shares:
         raise RunError(f"--batch-size {options.batch_size} cannot be split into {shares} parts (devices x nodes x accumulate)")
     on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
+    if options.balance and options.loss != "bce":
+        raise RunError(f"--balance weighs the loss bce; {options.loss} has its own way with rare findings: leave one of them out")
+    mixes = options.augmentation.mixup > 0 or options.augmentation.cutmix > 0
+    if mixes and options.uncertain_labels == "marginalise":
+        raise RunError("a label that is left open cannot be mixed: leave out --mixup and --cutmix, or use other --uncertain-labels")
     if options.precision == "16-mixed" and on_cpu:
         raise RunError("--precision 16-mixed needs a GPU; use bf16-mixed or float32 on this machine")
 
@@ -176,6 +186,7 @@ def setup(options: ClassifierOptions) -> Setting:
         train_labels=labels,
         validation=data.Films(store, validation_rows, options.size_px, options.cache_gb),
         validation_truth=known_labels(truth[validation_rows]),
+        positive_weight=data.absent_per_present(truth[rows]) if options.balance else None,
         evidence=data.Evidence(store, rows, findings, truth[rows]) if has_masks and options.evidence_weight > 0 else None,
         sites=tuple(sorted(store.manifest["site"].iloc[rows].dropna().unique())),
         fingerprint=store.fingerprint,
@@ -250,7 +261,7 @@ def describe(folder: RunFolder, options: ClassifierOptions, setting: Setting, be
         "sites": list(setting.sites),
         "store_fingerprint": setting.fingerprint,
         "films": films_of(setting),
-        "options": to_plain(options),
+        "options": {name: value for name, value in to_plain(options).items() if name not in PLACES},
         "best": best,
         "notes": list(setting.notes),
         "versions": {"vesalius": version("vesalius"), "torch": torch.__version__, "lightning-fabric": lightning_fabric.__version__},

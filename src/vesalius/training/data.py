@@ -60,7 +60,8 @@ def choose_rows(
 ) -> Int64[np.ndarray, "case"]:
     """Returns the frontal films of a split and of these sites that say something of at least one finding.
 
-    An uncertain label says something only with `uncertain`. Lateral films are left out: a bundle for frontal films does not answer them.
+    An uncertain label says something only with `uncertain`. Lateral films are left out: a bundle for frontal films does not
+    answer them.
 
     Raises:
         RunError: A site that the store does not know, or no film is left.
@@ -104,6 +105,13 @@ def refuse_one_class(truth: Float64[np.ndarray, "case finding"], findings: Seque
         raise LabelsError(f"the training films show one side only of {', '.join(bad)}; {hint}, or ingest more films")
 
 
+def absent_per_present(truth: Float64[np.ndarray, "case finding"], most: float = 20.0) -> Float32[np.ndarray, "finding"]:
+    """Returns how many films without each finding there are for one with it, between 1 / `most` and `most`."""
+    present, absent = (truth == 1).sum(axis=0), (truth == 0).sum(axis=0)
+    ratio: Float32[np.ndarray, "finding"] = np.clip(absent / np.maximum(present, 1), 1 / most, most).astype(np.float32)
+    return ratio
+
+
 def unscorable(truth: Float64[np.ndarray, "case finding"], findings: Sequence[str]) -> list[str]:
     """Returns a sentence for each finding that the validation films cannot score.
 
@@ -145,7 +153,8 @@ class Films:
     def pixels(self, cases: Int64[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch height width"]:
         """Returns films by their place in `rows`, in [0, 1]."""
         if self.cached is not None:
-            return self.cached[cases].astype(np.float32) / _LEVELS
+            grey: Float32[np.ndarray, "batch height width"] = self.cached[cases].astype(np.float32) / _LEVELS
+            return grey
         return self._read(self.rows[cases])
 
     def _read(self, rows: Int64[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch height width"]:

@@ -184,7 +184,8 @@ def evaluate(fabric: Fabric, learner: Learner, task: Task) -> dict[str, Any]:
 
 def keep(fabric: Fabric, learner: Learner, standing: Standing, record: dict[str, Any], score: str, folder: RunFolder) -> None:
     """Writes the evaluation's line, and the averaged weights if they are the best so far."""
-    better = not standing.best or _rank(record[score]) > _rank(standing.best[score])
+    # of equals the later: it has learned longer
+    better = not standing.best or _rank(record[score]) >= _rank(standing.best[score])
     if fabric.is_global_zero:
         state.append_line(folder.metrics, record)
         if better:

@@ -75,12 +75,15 @@ def averaging_decay(updates: int, steps: int, options: OptimizationOptions) -> f
 
 
 def average_weights(module: nn.Module, steps: int, options: OptimizationOptions) -> AveragedModel:
-    """Returns a copy of `module` that `update_parameters` moves towards it; buffers (running statistics) are copied."""
+    """Returns a copy of `module` that `update_parameters` moves towards it, running statistics of batch norms with it."""
 
     def move(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-        torch._foreach_lerp_(averages, weights, 1 - averaging_decay(int(updates), steps, options))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, weights, 1 - averaging_decay(int(updates), steps, options))
+        else:
+            torch._foreach_copy_(averages, weights)  # counters have no mean
 
     average: Callable[[list[Tensor], list[Tensor], Tensor], None] = torch.no_grad()(move)
-    averaged = AveragedModel(module, multi_avg_fn=average)  # type: ignore[arg-type]
+    averaged = AveragedModel(module, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
     averaged.requires_grad_(requires_grad=False)
     return averaged.eval()

@@ -9,7 +9,6 @@ RUN/checkpoints/last.ckpt           all that is needed to go on
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ class Run:
         findings: In the order of the logits.
         sites: The sites whose films it was trained on; every other site is external to it.
         store_fingerprint: SHA-256 of the store's manifest at training time.
-        options: Every setting, as in `run.toml`.
+        options: Every setting, as in `run.toml`, but for the paths of the machine it was made on.
         best: The best evaluation: `step`, `macro_auprc`, `macro_auroc` and more, as in its line of `metrics.jsonl`.
         films: How many films each split had: `train`, `validation`.
     """
@@ -119,8 +118,3 @@ def load_run(path: str | Path) -> Run:
         films=model["films"],
     )
 
-
-def fingerprint(store: Path) -> str:
-    """Returns the SHA-256 of a store's manifest, in hex: which films, labels and splits a run was made from."""
-    with (store / "manifest.parquet").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -102,10 +102,13 @@ def test_without_averaging_the_weights_are_the_trained_ones() -> None:
     assert averaging_decay(100, 1000, OptimizationOptions(ema_decay=0.0)) == 0.0
 
 
-def test_running_statistics_are_copied_and_the_average_needs_no_gradient() -> None:
-    net = nn.BatchNorm1d(3)
-    averaged = average_weights(net, 5, OptimizationOptions())
-    net.train()(torch.randn(8, 3) + 5)
-    averaged.update_parameters(net)
-    assert torch.equal(averaged.module.running_mean, net.running_mean)
+def test_running_statistics_are_averaged_counters_copied_and_the_average_needs_no_gradient() -> None:
+    net = nn.BatchNorm1d(1, momentum=1.0)
+    averaged = average_weights(net, 5, OptimizationOptions(ema_decay=0.5))
+    for level in (1.0, 3.0):
+        net.train()(torch.full((4, 1), level))
+        averaged.update_parameters(net)
+    decay = min(0.5, 2 / 11)
+    assert averaged.module.running_mean.item() == pytest.approx(decay * 1.0 + (1 - decay) * 3.0, rel=1e-5)
+    assert averaged.module.num_batches_tracked.item() == 2
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
