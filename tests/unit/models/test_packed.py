@@ -1,0 +1,42 @@
+"""Packed layers answer as the layers they came from."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from vesalius.models.classifier import build_classifier
+from vesalius.models.config import ClassifierConfig
+from vesalius.models.packed import PackedLinear, can_pack, pack_for_inference
+
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this build of torch has no packed layout")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_one_layer(dtype: torch.dtype, tolerance: float, bias: bool) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(96, 160, bias=bias).to(dtype)
+    inputs = torch.randn(3, 7, 96, dtype=dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(PackedLinear(linear)(inputs), linear(inputs), rtol=tolerance, atol=tolerance)
+
+
+def test_a_whole_vit_and_its_weights_are_not_saved_in_that_layout() -> None:
+    torch.manual_seed(0)
+    network = build_classifier(ClassifierConfig(findings=("a", "b"), encoder="vit-tiny-16", size_px=64)).eval()
+    packed = pack_for_inference(copy.deepcopy(network))
+    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    images = torch.randn(3, 1, 64, 64)
+    with torch.inference_mode():
+        for one, other in zip(packed(images), network(images), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not [name for name, value in packed.state_dict().items() if value.layout is not torch.strided]
+
+
+def test_a_small_network_is_left_alone() -> None:
+    network = nn.Sequential(nn.Linear(8, 8))
+    assert pack_for_inference(network)[0] is network[0]
