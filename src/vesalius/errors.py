@@ -87,6 +87,24 @@ class CorruptStream(UnreadableImage):
     code = "corrupt_stream"
 
 
+class MaskMismatch(UnreadableImage):
+    """A film's mask cannot be read, or has another shape than the film."""
+
+    code = "mask_mismatch"
+
+
+class DuplicatePath(UnreadableImage):
+    """Another file of the same name and site is in the store already."""
+
+    code = "duplicate_path"
+
+
+class DecoderCrashed(UnreadableImage):
+    """The process that read the file died with it."""
+
+    code = "decoder_crashed"
+
+
 class DuplicateImage(UnreadableImage):
     """The same pixels are in the store already."""
 

@@ -30,12 +30,16 @@ class ImagesWriter:
     """Writes a pixel file, image by image; use as a context manager.
 
     The file appears under its name only when all went well, and is on the disk by then.
+
+    Attributes:
+        note: Any text to keep beside the images.
     """
 
     def __init__(self, path: Path, size_px: int, structures: Sequence[str] = (), *, patient_key_check: str = "") -> None:
         self.path, self.size_px, self.structures = path, size_px, tuple(structures)
-        self._unfinished = path.with_name(path.name + ".tmp")
+        self._unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         self._key_check = patient_key_check
+        self.note = ""
         self._ids: list[bytes] = []
         self._file_bytes: list[int] = []
         self._known: list[np.ndarray[Any, Any]] = []
@@ -73,14 +77,14 @@ class ImagesWriter:
         self._note(image_id, file_bytes, known)
 
     def copy(
-        self, source: ImagesReader, rows: Sequence[int], masks_known: Bool[np.ndarray, "case structure"] | None = None
+        self, source: ImagesReader, rows: Sequence[int], known_empty: Bool[np.ndarray, "case structure"] | None = None
     ) -> None:
         """Adds images of another pixel file as they stand there.
 
         Args:
             source: Its structures may be fewer or in another order; those it lacks stay unknown.
             rows: Which images, in the order they are added.
-            masks_known: Columns in this file's order, where it differs from what the source says.
+            known_empty: Masks that are known to be empty though the source does not know them; columns in this file's order.
         """
         start = self._grow(len(rows))
         for row, old in enumerate(rows, start):
@@ -90,8 +94,8 @@ class ImagesWriter:
             column = self.structures.index(name)
             known[:, column] = source.masks_known[list(rows), index]
             self._copy_masks(source, rows, start, index, column)
-        if masks_known is not None:
-            known = masks_known
+        if known_empty is not None:
+            known |= known_empty
         for old, said in zip(rows, known, strict=True):
             self._note(source.image_ids[old], int(source.file_bytes[old]), said)
 
@@ -118,6 +122,7 @@ class ImagesWriter:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:
             self._file["image_id"] = np.array(self._ids, dtype=ID_KIND)
+            self._file["note"] = np.frombuffer(self.note.encode(), dtype=np.uint8)
             self._file["file_bytes"] = np.array(self._file_bytes, dtype=np.int64)
             if self.structures:
                 self._file["masks_known"] = np.array(self._known, dtype=bool).reshape(-1, len(self.structures))
@@ -153,6 +158,7 @@ class ImagesReader:
         self.structures = tuple(name for name in str(self.file.attrs["structures"]).split("\n") if name)
         self.patient_key_check = str(self.file.attrs["patient_key_check"])
         self.image_ids = [value.decode("ascii") for value in self.file["image_id"][:]]
+        self.note = self.file["note"][:].tobytes().decode()
         self.file_bytes = self.file["file_bytes"][:]
         self.masks_known = self.file["masks_known"][:] if self.structures else np.zeros((len(self), 0), dtype=bool)
         self._drawn: set[tuple[int, int]] | None = None

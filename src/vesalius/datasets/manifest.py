@@ -14,10 +14,10 @@ import pandas as pd
 from jaxtyping import Float64
 
 from vesalius.datasets.images import publish
+from vesalius.datasets.splits import SPLITS
 from vesalius.errors import LabelsError, StoreError
 
 LABEL_PREFIX = "label:"
-SPLITS = ("train", "validation", "calibration", "test")
 LABEL_VALUES = (1.0, 0.0, -1.0)
 
 COLUMNS: dict[str, str] = {

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from vesalius.datasets.manifest import SPLITS
 from vesalius.errors import LabelsError
 
+SPLITS = ("train", "validation", "calibration", "test")
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.55, "validation": 0.15, "calibration": 0.15, "test": 0.15}
 
 
