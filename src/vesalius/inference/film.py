@@ -125,11 +125,15 @@ class FilmInference:
     ) -> None:
         if not networks or not views or not views[0].identity:
             raise EmptyInput("inference needs at least one network, and views that begin with the film as it is")
+        from vesalius.models.packed import pack_for_inference
+
         self.preprocessing = preprocessing
         self.precision = precision
         self.views = tuple(views)
         self.device = _device(device)
         self.networks = [network.to(self.device, _dtype(precision)).eval() for network in networks]
+        for network in self.networks:
+            pack_for_inference(network)
 
     def run(self, images: Sequence[Image], *, evidence: bool = False) -> NetworkOutput:
         """Returns what the networks say of `images`, in their order."""
