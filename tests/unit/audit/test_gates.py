@@ -95,3 +95,9 @@ def test_a_misspelt_place_refuses_and_says_what_there_is(place: tuple[str, ...],
     (row,) = check_gates((Gate("g", place, at_most=1e9),), DOCUMENT)
     assert row["passed"] is False
     assert why in row["why"]
+
+
+def test_the_example_file_names_figures_that_an_audit_has(document: dict[str, object]) -> None:
+    gates = read_gates(Path(__file__).parents[3] / "examples" / "gates.toml")
+    rows = check_gates(gates, document)
+    assert all(row["value"] is not None for row in rows)
