@@ -42,7 +42,16 @@ BYTES_PER_PIXEL_AT_MOST = 8
 """Three colours of 16 bits, and room for a header: a larger file is no single film."""
 
 _INFLATE_CHUNK = 1 << 20
-_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "pylibjpeg", "pylibjpeg.utils", "openjpeg")
+_LOGGERS = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "pylibjpeg",
+    "pylibjpeg.utils",
+    "openjpeg",
+    "highdicom.base",
+    "highdicom.sr.sop",
+)
 
 
 def looks_like_dicom(start: bytes) -> bool:
