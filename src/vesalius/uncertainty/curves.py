@@ -91,14 +91,21 @@ def aurc(
 
 
 def e_aurc(uncertainty: Real[np.ndarray, "case"], residuals: Real[np.ndarray, "case"]) -> float:
-    """AURC above that of a perfect order of the same 0/1 errors, e + (1 - e) ln(1 - e); can be just below 0 for few cases.
+    """AURC above that of a perfect order of the same residuals; unknown residuals (NaN) are left out.
 
-    Source: Geifman 2019, arXiv:1805.08206, with the asymptotic optimum, as in fd-shifts.
+    For 0/1 errors the perfect order has e + (1 - e) ln(1 - e), the limit for many cases, so the figure can be just below 0 for
+    few; for other losses it is the AURC of the sorted losses.
+
+    Source: Geifman 2019, arXiv:1805.08206; both rules as in fd-shifts.
     Checked against: the closed forms of fd-shifts (tests/reference).
     """
-    error = float(np.nanmean(np.asarray(residuals, dtype=np.float64)))
+    loss = np.asarray(residuals, dtype=np.float64)
+    known = np.sort(loss[~np.isnan(loss)])
+    if not np.isin(known, (0, 1)).all():
+        return aurc(uncertainty, loss) - aurc(np.arange(known.size), known)
+    error = float(known.mean())
     best = error + (1 - error) * math.log1p(-error) if error < 1 else 1.0
-    return aurc(uncertainty, residuals) - best
+    return aurc(uncertainty, loss) - best
 
 
 def augrc(

@@ -1,0 +1,82 @@
+"""Run as a program: every public call of metrics and uncertainty once, with each shape annotation checked at run time.
+
+The kernels are left out (compiled code cannot be wrapped); `Self` is not a hint that the checker can place, so it is set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from importlib import import_module
+
+import numpy as np
+from beartype import beartype
+from jaxtyping import TypeCheckError, install_import_hook
+
+
+def check(function: typing.Any) -> typing.Any:
+    """Wraps one function or leaves a class as it is."""
+    if isinstance(function, type):
+        return function
+    for name, hint in list(getattr(function, "__annotations__", {}).items()):
+        if hint is typing.Self or hint == "Self":
+            function.__annotations__[name] = object
+    return beartype(function)
+
+
+METRICS = [f"vesalius.metrics.{name}" for name in ("classification", "calibration", "intervals", "draws", "subgroups")]
+
+UNCERTAINTY = [
+    f"vesalius.uncertainty.{name}"
+    for name in ("folds", "logistic_fit", "calibration", "curves", "selective", "ood_scores", "ood", "evaluation")
+]
+
+
+def main() -> None:
+    with install_import_hook([*METRICS, *UNCERTAINTY], "__main__.check"):
+        for name in (*METRICS, *UNCERTAINTY):
+            import_module(name)
+        from vesalius import metrics as m
+        from vesalius import uncertainty as u
+        from vesalius.metrics.subgroups import SubgroupOptions
+
+    random = np.random.default_rng(0)
+    z = random.normal(0, 2, (120, 3))
+    y = (random.random((120, 3)) < 1 / (1 + np.exp(-z / 2))).astype(float)
+    y[random.random((120, 3)) < 0.1] = np.nan
+    patients = random.integers(0, 50, 120).astype(str)
+    calibrator = u.SelectedCalibrator().fit(z, y, patients)
+    u.calibrator_from_json(json.loads(json.dumps(calibrator.to_json())))
+    p = calibrator.calibrate(z)
+    policy = u.DecisionPolicy().fit(p, y)
+    u.DecisionPolicy("sensitivity", target_risk=0.2).fit(p, y)
+    u.evaluate(p, y, patients, z, policy=policy, options=u.EvaluationOptions(resamples=20)).to_json()
+    thresholds = policy.thresholds.tolist()
+    m.subgroup_table(p, y, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
+    features = random.normal(size=(120, 16)).astype(np.float32)
+    for scores in (("mahalanobis",), ("two-class",), ("relative",), ("energy", "centred-energy")):
+        gate = u.OodGate(scores).fit(features, z, labels=y, patients=patients)
+        u.OodGate.from_state(gate.state(), gate.to_json()).is_out(features[:1], z[:1])
+    m.bootstrap_ranking(y, p, patients, resamples=20)
+    m.bootstrap_ranking_difference(y, p, z, patients, resamples=20)
+    m.bootstrap(lambda weights: m.auroc(y[:, 0], p[:, 0], weights), patients, resamples=20)
+    m.bootstrap_difference(lambda w: float(w.max()), lambda w: float(w.min()), patients, resamples=20)
+    for binning in ("width", "mass"):
+        m.reliability_table(y[:, 0], p[:, 0], binning=binning)
+        m.ece(y[:, 0], p[:, 0], binning=binning)
+    m.ece_null_distribution(p[:, 0], ~np.isnan(y[:, 0]), resamples=5)
+    m.nll(y[:, 0], z[:, 0])
+    m.auprc(y[:, 0], z[:, 0])
+    m.prevalence(y[:, 0])
+    m.sensitivity_specificity(y[:, 0], policy.decide(p)[:, 0])
+    wrong = (np.where(np.isnan(y), 0.5, y) - p)[:, 0] ** 2
+    for area in (u.aurc, u.augrc, u.e_aurc):
+        area(-np.abs(z[:, 0]), wrong)
+    try:
+        m.auroc(y, z)  # two axes where one is expected
+    except TypeCheckError:
+        print("every shape was checked")
+
+
+if __name__ == "__main__":
+    main()
