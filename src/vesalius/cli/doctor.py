@@ -80,7 +80,7 @@ def device() -> list[Check]:
     elif torch.backends.mps.is_available():
         found, bfloat16 = "mps (Apple)", True
     else:
-        found, bfloat16 = "cpu", torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        found, bfloat16 = "cpu", torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     checks = [
         Check("device", "torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         Check("device", "device", "ok", found),
