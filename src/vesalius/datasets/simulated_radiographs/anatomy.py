@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ RIGHT_LUNG, LEFT_LUNG = (1, 2, 3), (4, 5)
 
 Volume = Float32[np.ndarray, "depth height width"]
 Labels = UInt8[np.ndarray, "depth height width"]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass
@@ -134,6 +136,17 @@ class Anatomy:
     origin_mm: tuple[float, float, float]
     lungs_mm: tuple[float, float, float]
     heart_mm: tuple[float, float, float]
+
+    def box_of(self, *structures: int) -> Box:
+        """Returns the smallest box that holds these structures."""
+        boxes = [self._boxes[value - 1] for value in structures]
+        z, y, x = (slice(min(box[k].start for box in boxes), max(box[k].stop for box in boxes)) for k in range(3))
+        return z, y, x
+
+    @cached_property
+    def _boxes(self) -> list[Box]:
+        boxes: list[Box] = ndimage.find_objects(self.structures)
+        return boxes
 
     def save(self, folder: Path) -> None:
         """Writes the arrays as `.npy`, so that several processes can map the same pages."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
-from vesalius.datasets.simulated_radiographs.anatomy import HEART, LEFT_LUNG, LOBES, RIGHT_LUNG, Anatomy
+from vesalius.datasets.simulated_radiographs.anatomy import HEART, LEFT_LUNG, LOBES, RIGHT_LUNG, Anatomy, Box
 
 EFFUSION, PNEUMOTHORAX, CONSOLIDATION = "Pleural Effusion", "Pneumothorax", "Consolidation"
 NODULE, CARDIOMEGALY = "Nodule", "Cardiomegaly"
@@ -18,7 +18,6 @@ FINDINGS = (EFFUSION, PNEUMOTHORAX, CONSOLIDATION, NODULE, CARDIOMEGALY)
 """In the order of the labels table."""
 
 Side = Literal["right", "left"]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,10 @@ class Chest:
     def lung(self, side: Side) -> tuple[Box, Bool[np.ndarray, "d h w"]]:
         """Returns one lung's box and its voxels inside it."""
         values = RIGHT_LUNG if side == "right" else LEFT_LUNG
-        inside = (self.anatomy.structures >= values[0]) & (self.anatomy.structures <= values[-1])
-        box = _around(inside, 3)
-        return box, inside[box]
+        box = self.anatomy.box_of(*values)
+        z, y, x = (slice(max(part.start - 3, 0), part.stop + 3) for part in box)
+        structures = self.anatomy.structures[z, y, x]
+        return (z, y, x), (structures >= values[0]) & (structures <= values[-1])
 
     def axes_mm(self, box: Box) -> tuple[Float[np.ndarray, "d 1 1"], Float[np.ndarray, "1 h 1"], Float[np.ndarray, "1 1 w"]]:
         """Returns the coordinates of a box's voxels, ready to broadcast."""
@@ -175,9 +175,8 @@ def _put_nodule(chest: Chest, lesion: Lesion, generator: np.random.Generator) ->
 def _put_cardiomegaly(chest: Chest, lesion: Lesion, generator: np.random.Generator) -> None:
     """The heart itself is enlarged by the rays' map (`patients.Pose.heart`); here only its place is noted."""
     del generator
-    heart = chest.anatomy.structures == HEART
-    box = ndimage.find_objects(heart.view(np.uint8))[0]
-    chest.mark(lesion.finding, box, heart[box].astype(np.float32))
+    box = chest.anatomy.box_of(HEART)
+    chest.mark(lesion.finding, box, (chest.anatomy.structures[box] == HEART).astype(np.float32))
 
 
 _PUT: dict[str, Callable[[Chest, Lesion, np.random.Generator], None]] = {
@@ -188,13 +187,6 @@ _PUT: dict[str, Callable[[Chest, Lesion, np.random.Generator], None]] = {
 }
 
 
-def _around(inside: Bool[np.ndarray, "depth height width"], more: int) -> Box:
-    """The box of the voxels, wider by some on each side as far as the volume goes."""
-    parts = ndimage.find_objects(inside.view(np.uint8))[0]
-    z, y, x = (slice(max(part.start - more, 0), min(part.stop + more, n)) for part, n in zip(parts, inside.shape, strict=True))
-    return z, y, x
-
-
 def _side(lesion: Lesion) -> Side:
     if lesion.side is None:
         raise ValueError(f"a lesion of {lesion.finding} needs a side; got None")
@@ -202,9 +194,9 @@ def _side(lesion: Lesion) -> Side:
 
 
 def _lobe(chest: Chest, lesion: Lesion) -> tuple[Box, Bool[np.ndarray, "d h w"]]:
-    inside = chest.anatomy.structures == LOBES[lesion.lobe or ""]
-    box = ndimage.find_objects(inside.view(np.uint8))[0]
-    return box, inside[box]
+    value = LOBES[lesion.lobe or ""]
+    box = chest.anatomy.box_of(value)
+    return box, chest.anatomy.structures[box] == value
 
 
 def _blend(chest: Chest, box: Box, share: Float32[np.ndarray, "d h w"], density: float) -> None:

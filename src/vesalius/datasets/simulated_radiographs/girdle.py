@@ -21,7 +21,7 @@ NECK_MM = 60.0
 MIDLINE_X_MM = -13.0
 """The breast bone lies that far to the patient's right of the lungs' centre."""
 MUSCLE_G_CM3 = 1.0
-CLAVICLE_FACTOR = 1.7
+CLAVICLE_FACTOR = 2.2
 """An old patient's clavicles in 2.5 mm slices are fainter than on any film."""
 GIRDLE = ("clavicula", "scapula", "humerus")
 
@@ -109,7 +109,8 @@ def _set_in(
 ) -> None:
     """Adds a bone, turned about `pivot_mm` and carried to `target_mm`, and its mirror image."""
     spacing, ct_spacing = np.array(grid.spacing_mm), np.array(grid.ct_spacing_mm)
-    mineral = ndimage.gaussian_filter(loose.mineral, 0.4 * spacing / ct_spacing)
+    # along z the slices are thick enough to bead a turned bone
+    mineral = ndimage.gaussian_filter(loose.mineral, np.maximum(0.4 * spacing / ct_spacing, (0.6, 0.8, 0.8)))
     for mirrored in (False, True):
         flip = np.array([1.0, 1.0, -1.0 if mirrored else 1.0])
         # grid voxel -> mm -> (mirrored) -> back through the rotation -> CT voxel
@@ -152,6 +153,9 @@ def _shape_shoulders(
     shaped = np.where(inside, filled, 0)
     soft[first:] = shaped * blend + soft[first:] * (1 - blend)
     bone[first:] *= inside
+    neck = (slice(int(np.argmax(z[:, 0, 0] > 138)), None), slice(None), np.abs(x[0, 0] - MIDLINE_X_MM) < 60)
+    soft[neck] = ndimage.gaussian_filter1d(soft[neck], 6 / grid.spacing_mm[0], axis=0)  # hides the seam at the CT's top slice
+    bone[neck] = ndimage.gaussian_filter1d(bone[neck], 4 / grid.spacing_mm[0], axis=0)
 
 
 def _outline(

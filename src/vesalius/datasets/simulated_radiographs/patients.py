@@ -125,7 +125,7 @@ def breast_cm(patient: Patient, geometry: Geometry, size_px: int) -> Float32[np.
     down = height - points[..., 0]
     inside = np.clip(1 - (across / radius) ** 2 - (down / np.where(down > 0, 0.8 * radius, 1.35 * radius)) ** 2, 0, 1)
     fading = np.where(down > 0, 1, 1 - np.clip(-down / (1.35 * radius), 0, 1))
-    thick: Float32[np.ndarray, "size_px size_px"] = (thickness * np.sqrt(inside) * fading).astype(np.float32)
+    thick: Float32[np.ndarray, "size_px size_px"] = (thickness * inside**0.75 * fading).astype(np.float32)
     return thick
 
 

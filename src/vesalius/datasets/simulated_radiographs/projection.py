@@ -10,8 +10,8 @@ from numba import njit
 
 from vesalius.datasets.simulated_radiographs.anatomy import Anatomy
 
-MAP_NODES = (20, 28, 28)
-"""Nodes of the coarse map along the ray, down and across the film; warps are smooth, so 13 mm apart is enough."""
+MAP_NODES = (15, 24, 24)
+"""Nodes of the coarse map along the ray, down and across the film; warps are smooth, so 15 to 22 mm apart is enough."""
 
 
 @dataclass(frozen=True)
