@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vesalius.types import ProgressCallback
 
 PLAIN_LINE_EVERY_S = 10.0
+FILE_WIDTH = 150
+"""Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
 
 
 class Console:
@@ -39,7 +41,8 @@ class Console:
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
-        RichConsole(file=sys.stderr if self.json else sys.stdout).print(table)
+        stream = sys.stderr if self.json else sys.stdout
+        RichConsole(file=stream, width=None if stream.isatty() else FILE_WIDTH).print(table)
 
     def result(self, value: dict[str, Any]) -> None:
         """Prints the one object of `--json`; says nothing otherwise."""
