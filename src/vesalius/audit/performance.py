@@ -58,8 +58,7 @@ def describe_cohort(
             "threshold": float(policy.thresholds[index]),
             "abstain_low": float(policy.low[index]),
             "abstain_high": float(policy.high[index]),
-            **evaluated[name],
-            **answered[name],
+            **open_ends(evaluated[name] | answered[name], assessed, index, float(policy.thresholds[index])),
             "curves": describe_curves(assessed, index, policy),
         }
     return {
@@ -121,6 +120,29 @@ def _answered(answers: Answers, findings: Sequence[str], options: AuditOptions) 
         name: {key: interval_of(columns[index], n_patients=plan.n_patients).to_json() for key, columns in names.items()}
         for index, name in enumerate([*findings, "macro"])
     }
+
+
+def open_ends(figures: dict[str, Any], answers: Answers, index: int, threshold: float) -> dict[str, Any]:
+    """Returns the figures, where a share of none or all has Wilson's interval, one count a patient.
+
+    Every resample of 17 right answers of 17 says 100 %; an interval of no width would claim what nobody has shown.
+    """
+    from vesalius.metrics import wilson_interval
+
+    truth, decided = answers.labels[:, index], answers.decisions[:, index]
+    known, given, called = np.isfinite(truth), decided >= 0, answers.probabilities[:, index] >= threshold
+    of = {"sensitivity": truth == 1, "specificity": truth == 0, "ppv": known & called, "npv": known & ~called}
+    of |= {f"{name}_answered": mask & given for name, mask in of.items() if name in {"sensitivity", "specificity"}}
+    of |= {"ppv_answered": known & (decided == 1), "npv_answered": known & (decided == 0)}
+    of |= {"coverage": known, "error_answered": known & given}
+    mended = dict(figures)
+    for name, mask in of.items():
+        one = figures[name]
+        if one["value"] in (0.0, 1.0) and one["low"] == one["high"] == one["value"]:
+            n_patients = len(np.unique(answers.patients[mask].astype(str)))
+            low, high = wilson_interval(n_patients if one["value"] else 0, n_patients)
+            mended[name] = one | {"low": low, "high": high}
+    return mended
 
 
 def describe_curves(answers: Answers, index: int, policy: DecisionPolicy) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Command:
     @staticmethod
     def _show(console: Console, result: AuditResult, out: Path) -> None:
         document = result.document
-        rows = [(key["label"], key["text"], key["range"]) for key in document["key_figures"]]
+        rows = [(key["label"], key["text"], key["range"].strip("()")) for key in document["key_figures"]]
         console.table(
             f"{document['bundle']['reference']} on {document['store']['name']}", ("figure", "value", "95 % interval"), rows
         )

@@ -84,7 +84,7 @@ def test_a_cohort_the_store_lacks_refuses_and_does_not_crash() -> None:
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        (("cohorts", "internal", "makro"), "no 'makro' in cohorts.internal; there is: macro"),
+        (("cohorts", "internal", "micro"), "no 'micro' in cohorts.internal; there is: macro"),
         (("cohorts", "internal", "macro", "auroc", "low", "deep"), "cohorts.internal.macro.auroc.low has nothing below it"),
         (("cohorts", "internal", "macro", "auroc"), "not a number"),
         (("gates",), "not a number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from vesalius.audit.answers import answer_store
 from vesalius.audit.evaluate import choose_rows
+from vesalius.audit.options import AuditOptions
+from vesalius.audit.performance import describe_cohort
 
 
 @pytest.fixture(params=["internal", "external"])
@@ -54,6 +57,17 @@ def test_macro_is_the_mean_and_intervals_hold_their_value(cohort: tuple[Any, dic
         values = [one[key]["value"] for one in described["findings"].values()]
         assert described["macro"][key]["value"] == pytest.approx(np.mean(values))
         assert described["macro"][key]["low"] <= described["macro"][key]["value"] <= described["macro"][key]["high"]
+
+
+def test_all_of_seventeen_is_not_certainty(predictor: Any, store: Any) -> None:
+    answers = answer_store(predictor, store, choose_rows(store, ("A",))["internal"], lambda n: None)
+    positive = answers.labels[:, 0] == 1
+    certain = replace(answers, probabilities=np.where(positive[:, None], 0.99, 0.01) + 0 * answers.probabilities)
+    described = describe_cohort("films", certain, ["A"], predictor.findings, predictor.policy, AuditOptions(resamples=20))
+    found = described["findings"]["effusion"]["sensitivity"]
+    n = len(set(answers.patients[positive]))
+    assert (found["value"], found["high"]) == (1.0, 1.0)
+    assert found["low"] == pytest.approx(n / (n + 3.8415), abs=1e-4)  # Wilson at n of n: n / (n + z^2)
 
 
 def test_curves_end_where_they_must(cohort: tuple[Any, dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@
   function draw(place) {
     var spec = coloured(specs[place.dataset.figure], getComputedStyle(document.documentElement));
     spec.layout.font.family = getComputedStyle(document.body).fontFamily;
-    Plotly.react(place, spec.data, spec.layout, { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false, showTips: false });
+    Plotly.react(place, spec.data, spec.layout, { displayModeBar: false, responsive: true });
     drawn.add(place);
   }
 
