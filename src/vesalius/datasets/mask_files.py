@@ -6,6 +6,7 @@ asks to be turned or flipped is turned before its mask is laid on). It may be of
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from vesalius.errors import FileMissing, LabelsError, MaskMismatch
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MASK_SUFFIXES = (".png", *NIFTI_SUFFIXES)
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, MemoryError, zlib.error)
+"""What Pillow and nibabel raise on broken files."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def _fractions(
 def _read(file: Path) -> Integer[np.ndarray, "height width"]:
     try:
         drawn = _read_nifti(file) if file.name.endswith(NIFTI_SUFFIXES) else _read_png(file)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (*UNREADABLE, PIL.Image.DecompressionBombError) as error:
         raise MaskMismatch("the film's mask cannot be read; make it a grey PNG or a NIfTI of integers") from error
     if drawn.ndim != 2 or not drawn.size:
         raise MaskMismatch(f"the film's mask has {drawn.ndim} axes; make it a grey PNG or a NIfTI of one slice")
@@ -172,7 +175,11 @@ def _read_png(file: Path) -> Integer[np.ndarray, "height width"]:
 def _read_nifti(file: Path) -> Integer[np.ndarray, "height width"]:
     """Reads voxel (i, j) as column i and row j of the film."""
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
-    values = np.asarray(nibabel.load(file).dataobj)
+    try:
+        values = np.asarray(nibabel.load(file).dataobj)
+    except ImageFileError as error:
+        raise ValueError("not a NIfTI") from error
     drawn = values.reshape([side for axis, side in enumerate(values.shape) if axis < 2 or side > 1])
     return np.rint(drawn).astype(np.int64).T
