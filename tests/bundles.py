@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save
 
 from vesalius.bundle.calibrate import CalibrationOptions, calibrate, describe
 from vesalius.bundle.save import save_bundle
+from vesalius.datasets.store import Store, write_store
+from vesalius.dicom.resample import quantise, resize_to_square
 from vesalius.inference.film import AS_IT_IS, FilmInference, FilmView
 from vesalius.models.classifier import Classifier, build_classifier
 from vesalius.models.config import ClassifierConfig
@@ -20,6 +24,7 @@ from vesalius.types import Image, View
 FINDINGS = ("Effusion", "Nodule")
 SIZE_PX = 64
 CONFIG = ClassifierConfig(findings=FINDINGS, encoder="resnet-small", size_px=SIZE_PX, pooling="logsumexp")
+DEFAULTS = CalibrationOptions()
 PREPROCESSING = Preprocessing(store_size_px=SIZE_PX, size_px=SIZE_PX)
 
 
@@ -46,7 +51,7 @@ def make_bundle(
     members: int = 1,
     views: tuple[FilmView, ...] = AS_IT_IS,
     films: int = 40,
-    options: CalibrationOptions = CalibrationOptions(),
+    options: CalibrationOptions = DEFAULTS,
     **about: Any,
 ) -> str:
     """Calibrates random networks on a few films, saves the bundle and returns its id."""
@@ -60,3 +65,46 @@ def make_bundle(
     provenance = {"training_sites": ["A"], "films": {"calibration": films}, "store_fingerprint": "0" * 64}
     description = describe(about.pop("name", "tiny"), CONFIG, inference, calibration, provenance, **about)
     return save_bundle(path, description, weights=weights, statistics=calibration.gate.state())
+
+
+def make_store(
+    path: Path, *, films: int = 60, sites: tuple[str, ...] = ("A",), split: str = "calibration", side: int = SIZE_PX
+) -> Store:
+    """A store of the films above; every tenth is lateral, two films a patient, one label unknown and one uncertain."""
+    pixels = [quantise(resize_to_square(make_film(seed).pixels, side), 12) for seed in range(films)]
+    effusion, nodule = np.arange(films) % 2.0, (np.arange(films) % 3 == 0).astype(np.float64)
+    effusion[1], nodule[2] = np.nan, -1
+    manifest = pd.DataFrame(
+        {
+            "site": [sites[seed % len(sites)] for seed in range(films)],
+            "split": split,
+            "patient_id": [f"patient {seed // 2}" for seed in range(films)],
+            "view_position": ["LATERAL" if seed % 10 == 9 else "PA" for seed in range(films)],
+            "bits_stored": 12,
+            "label:Effusion": effusion,
+            "label:Nodule": nodule,
+        }
+    )
+    return write_store(path, np.stack(pixels), manifest)
+
+
+def make_run(
+    path: Path, store: Store, *, seed: int = 0, sites: tuple[str, ...] = ("A",), config: ClassifierConfig = CONFIG
+) -> Path:
+    """A finished run whose weights are random: what `vesalius train classifier` leaves, without the training."""
+    (path / "checkpoints").mkdir(parents=True)
+    (path / "checkpoints" / "best.safetensors").write_bytes(save(make_network(seed, config).state_dict()))
+    model = {
+        "format": 1,
+        "kind": "classifier",
+        "seconds": 1.0,
+        "config": config.to_json(),
+        "preprocessing": PREPROCESSING.to_json(),
+        "sites": list(sites),
+        "store_fingerprint": store.fingerprint,
+        "options": {"store": str(store.path), "out": str(path), "seed": seed},
+        "best": {"step": 1, "macro_auprc": 0.5},
+        "films": {"train": 10, "validation": 5},
+    }
+    (path / "model.json").write_text(json.dumps(model))
+    return path

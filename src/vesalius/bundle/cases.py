@@ -53,9 +53,8 @@ def list_cases(paths: Sequence[Path], *, leave_out: Collection[Path] = ()) -> li
             taken = name in cases and cases[name].resolve() != file.resolve()
             cases.setdefault(file.as_posix() if taken else name, file)
     if not cases:
-        raise EmptyInput(
-            f"no film in {', '.join(map(str, paths)) or 'nothing'}; name DICOM, PNG or JPEG files, or folders that hold them"
-        )
+        where = f"in {', '.join(map(str, paths))}" if paths else "given"
+        raise EmptyInput(f"no film {where}; name DICOM, PNG or JPEG files, or folders that hold them")
     return [Case(name, path) for name, path in cases.items()]
 
 

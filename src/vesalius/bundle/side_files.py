@@ -17,7 +17,7 @@ UNFIT_HEADER = (ValueError, TypeError, KeyError, AttributeError, NotImplementedE
 
 
 def write_heatmaps(prediction: Prediction, image: Image, folder: Path) -> Prediction:
-    """Writes one overlay a finding under `folder`; returns the prediction, with a warning if that failed."""
+    """Writes `CASE.FINDING.png` for each finding under `folder`; returns the prediction, with a warning if that failed."""
     from vesalius.reporting.heatmap import save_overlays
 
     place = place_in(folder, prediction.case)
@@ -38,9 +38,9 @@ def write_report(prediction: Prediction, image: Image, folder: Path) -> Predicti
 
 
 def place_in(folder: Path, case: str) -> Path:
-    """Returns where a case's files go: its name without the ending, below `folder` whatever the name says."""
+    """Returns where a case's files go: below `folder` whatever its name says, and never where another case's go."""
     parts = [part for part in PurePosixPath(case).parts if part not in {"/", "..", "."}] or ["case"]
-    return folder.joinpath(*parts[:-1], PurePosixPath(parts[-1]).stem)
+    return folder.joinpath(*parts)
 
 
 def _attempt(prediction: Prediction, what: str, write: Callable[[], object]) -> Prediction:

@@ -89,7 +89,7 @@ def save_overlays(prediction: Prediction, image: Image, folder: Path) -> list[Pa
     if prediction.evidence is None:
         raise EmptyInput("the prediction holds no patch evidence: predict with evidence=True (`vesalius predict --heatmap DIR`)")
     folder.mkdir(parents=True, exist_ok=True)
-    stem = PurePosixPath(prediction.case).stem
+    stem = PurePosixPath(prediction.case).name  # whole: names of numbers and dots differ behind the last one
     paths = []
     for finding, evidence in zip(prediction.findings, prediction.evidence, strict=True):
         path = folder / f"{stem}.{re.sub(r'[^A-Za-z0-9]+', '_', finding.name)}.png"

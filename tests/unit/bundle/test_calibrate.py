@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.bundles import CONFIG, FINDINGS, PREPROCESSING, make_network
+
 from vesalius.bundle.calibrate import CalibrationOptions, calibrate, describe
 from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 from vesalius.inference.film import FilmInference, NetworkOutput
@@ -76,10 +76,18 @@ def test_the_gate_lets_its_quantile_through() -> None:
     assert gate.is_out(fresh.features + 10, fresh.logits).all()
 
 
-@pytest.mark.parametrize(
-    "options", [{"coverage": 0.0}, {"coverage": 1.5}, {"threshold_rule": "best"}, {"threshold_rule": "sensitivity=2"}]
-    + [{"threshold_rule": "f1=3"}, {"ood_scores": ("magic",)}, {"ood_quantile": 1.0}],
-)  # fmt: skip
+OUT_OF_RANGE: list[dict[str, Any]] = [
+    {"coverage": 0.0},
+    {"coverage": 1.5},
+    {"threshold_rule": "best"},
+    {"threshold_rule": "sensitivity=2"},
+    {"threshold_rule": "f1=3"},
+    {"ood_scores": ("magic",)},
+    {"ood_quantile": 1.0},
+]
+
+
+@pytest.mark.parametrize("options", OUT_OF_RANGE)
 def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueOutOfRange):
         calibrate(*overconfident(60), FINDINGS, CalibrationOptions(**options))

@@ -67,5 +67,5 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     touch(tmp_path / "labels.csv")
     with pytest.raises(EmptyInput, match="no film in"):
         list_cases([tmp_path])
-    with pytest.raises(EmptyInput, match="nothing"):
+    with pytest.raises(EmptyInput, match="no film given"):
         list_cases([])

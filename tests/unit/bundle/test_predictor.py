@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
-
 from tests.bundles import FINDINGS, PREPROCESSING, make_film
+
 from vesalius.bundle.load import load
 from vesalius.bundle.predictor import Predictor
 from vesalius.inference.film import NetworkOutput
@@ -49,7 +49,9 @@ def test_the_five_stops_stand_in_one_short_function() -> None:
     body = function.body[1:]  # the docstring is no code
     lines = source.splitlines()[body[0].lineno - 1 :]
     assert len(lines) <= 25
-    places = [next(at for at, line in enumerate(lines) if f"# {stop}" in line) for stop in ("read", "logits", "calibrate", "decide")]
+    places = [
+        next(at for at, line in enumerate(lines) if f"# {stop}" in line) for stop in ("read", "logits", "calibrate", "decide")
+    ]
     assert [*places, next(at for at, line in enumerate(lines) if "# report" in line)] == sorted({*places, places[-1] + 1})
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-
 from tests.bundles import make_film
+
 from vesalius.bundle import stream
 from vesalius.bundle.cases import Case, list_cases
 from vesalius.bundle.load import load
@@ -117,7 +117,9 @@ def test_one_film_that_breaks_the_network_does_not_take_its_batch_along(
     assert len(answers) == 11
     assert answers["study/04.png"].error is not None
     assert answers["study/04.png"].error.code == "value_out_of_range"
-    assert {case for case, prediction in answers.items() if prediction.error is not None} == {f"study/{n}.png" for n in ("02", "04", "07")}
+    assert {case for case, prediction in answers.items() if prediction.error is not None} == {
+        f"study/{n}.png" for n in ("02", "04", "07")
+    }
 
 
 def test_a_film_that_claims_too_much_is_refused(bundle: Predictor, study: Path) -> None:

@@ -65,13 +65,13 @@ def test_a_link_is_refused_even_if_its_target_agrees(copied: Path, tmp_path: Pat
 
 def test_a_linked_folder_inside_is_refused(copied: Path, tmp_path: Path) -> None:
     (copied / "more").symlink_to(tmp_path)
-    with pytest.raises(BundleChanged, match="more .* is a link"):
+    with pytest.raises(BundleChanged, match=r"more .* is a link"):
         verify(copied)
 
 
 def test_a_pipe_is_refused_and_not_read(copied: Path) -> None:
     os.mkfifo(copied / "pipe")
-    with pytest.raises(BundleChanged, match="pipe .* special file"):
+    with pytest.raises(BundleChanged, match=r"pipe .* special file"):
         verify(copied)
 
 
@@ -107,7 +107,7 @@ def test_an_audit_of_another_bundle_is_refused(copied: Path) -> None:
 
 
 def test_what_is_no_bundle_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no bundle at .*vesalius calibrate"):
+    with pytest.raises(BundleError, match=r"no bundle at .*vesalius calibrate"):
         load(tmp_path / "nowhere")
     with pytest.raises(BundleError, match="no bundle at"):
         load(tmp_path)

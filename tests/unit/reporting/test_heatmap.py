@@ -68,7 +68,7 @@ def test_one_captioned_picture_a_finding(tmp_path: Path) -> None:
     )
     prediction = Prediction("study/IM1.dcm", "x", "cxr@sha256:0", findings, evidence=np.zeros((2, 8, 8), np.float32))
     paths = save_overlays(prediction, FILM, tmp_path / "maps")
-    assert [path.name for path in paths] == ["IM1.Pleural_Effusion.png", "IM1.Nodule.png"]
+    assert [path.name for path in paths] == ["IM1.dcm.Pleural_Effusion.png", "IM1.dcm.Nodule.png"]
     first, second = (np.asarray(PIL.Image.open(path)) for path in paths)
     assert first.shape == second.shape
     assert (first[:90] != second[:90]).any(), "the captions differ"
