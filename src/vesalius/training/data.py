@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from vesalius.datasets.store import Store
 
 READ_AT_ONCE = 64
-MASK_SIDE_PX = 64
-"""Finding masks are held at most this large: patch evidence is coarser still."""
+MASK_SIDE = 32
+PATCH_PX = 16
+"""Finding masks are held as small as patch evidence is, one value a patch of 16 px, but not below 32 x 32: augmentation moves them."""
 
 _LEVELS = np.float32(65535)
 
@@ -181,10 +182,9 @@ class Evidence:
     A film without a finding that the store has masks for has an empty, known mask of it.
     """
 
-    def __init__(
-        self, store: Store, rows: Int64[np.ndarray, "case"], findings: Sequence[str], truth: Float64[np.ndarray, "case finding"]
-    ) -> None:
-        side = min(MASK_SIDE_PX, store.size_px)
+    def __init__(self, films: Films, findings: Sequence[str], truth: Float64[np.ndarray, "case finding"]) -> None:
+        store, rows = films.store, films.rows
+        side = min(max(MASK_SIDE, films.size_px // PATCH_PX), store.size_px)
         drawn = [(place, store.structures.index(name)) for place, name in enumerate(findings) if name in store.structures]
         self.fractions: UInt8[np.ndarray, "case finding side side"] = np.zeros(
             (len(rows), len(findings), side, side), dtype=np.uint8

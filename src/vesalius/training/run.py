@@ -68,6 +68,7 @@ class Run:
         options: Every setting, as in `run.toml`, but for the paths of the machine it was made on.
         best: The best evaluation: `step`, `macro_auprc`, `macro_auroc` and more, as in its line of `metrics.jsonl`.
         films: How many films each split had: `train`, `validation`.
+        seconds: Wall time of the training.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Run:
     options: dict[str, Any]
     best: dict[str, Any]
     films: dict[str, int]
+    seconds: float
 
 
 def load_run(path: str | Path) -> Run:
@@ -89,21 +91,19 @@ def load_run(path: str | Path) -> Run:
         RunError: No run there, or it stopped before its end; the message has the command that goes on.
     """
     folder = RunFolder(Path(path))
+    if folder.settings.is_file() and not folder.model.is_file():
+        again = f"vesalius train classifier --config {folder.settings}"
+        raise RunError(f"the run at {folder.path} is not finished; go on with `{again}`, then try again")
     try:
         model = json.loads(folder.model.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(
-            f"no training run at {folder.path}: model.json is missing; make one with `vesalius train classifier`"
-        ) from None
+        raise RunError(f"no training run at {folder.path} (no model.json); make one with `vesalius train classifier`") from None
     except ValueError:
         raise RunError(f"{folder.model} is not JSON; train again into another folder") from None
     if model.get("format") != FORMAT:
         raise RunError(f"{folder.model} has format {model.get('format')!r}; this version reads {FORMAT}; train again")
-    if not model["finished"] or not folder.best.is_file():
-        raise RunError(
-            f"the run at {folder.path} is not finished; go on with `vesalius train classifier --config {folder.settings}`, "
-            "then try again"
-        )
+    if not folder.best.is_file():
+        raise RunError(f"the run at {folder.path} has lost its weights ({folder.best.name}); train again")
     config = ClassifierConfig.from_json(model["config"])
     return Run(
         path=folder.path,
@@ -116,5 +116,5 @@ def load_run(path: str | Path) -> Run:
         options=model["options"],
         best=model["best"],
         films=model["films"],
+        seconds=float(model["seconds"]),
     )
-
