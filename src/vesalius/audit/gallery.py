@@ -9,22 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
+from scipy.special import logit
 
 from vesalius.audit.answers import Answers
+from vesalius.types import Reason
 
 if TYPE_CHECKING:
     from vesalius.bundle.predictor import Predictor
     from vesalius.datasets.store import Store
 
-FILMS_A_GROUP = 4
+FILMS_A_GROUP = 3
 THUMBNAIL_PX = 320
-WHY = {
-    "uncertain": "too close to call",
-    "out_of_distribution": "unlike the films it was calibrated on",
-    "poor_quality": "image too poor",
-    "not_assessable": "not a view it can read",
-}
+SMALLEST = 1e-15
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class GalleryFilm:
     """One film of the gallery, its pictures as data URIs.
 
     Attributes:
-        kind: error, abstained or correct.
+        kind: error, uncertain, foreign or correct.
         words: What was said and what was true, in a sentence.
         picture: The film as the store keeps it.
         overlay: The film under the network's evidence for `finding`.
@@ -50,7 +47,9 @@ class GalleryFilm:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
+    """A film of a cohort, by its place among the answers, and the finding it is shown for."""
+
     kind: str
     cohort: str
     case: int
@@ -59,26 +58,32 @@ class _Choice:
 
 def make_gallery(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers]) -> tuple[GalleryFilm, ...]:
     """Returns, for each kind, a few films of every cohort, one finding each."""
-    films = []
-    for cohort, answers in cohorts.items():
-        for choice in _choose(cohort, answers):
-            films.append(_make(choice, answers, predictor, store))
-    return tuple(films)
+    thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
+    return tuple(
+        _make(choice, answers, predictor, store)
+        for cohort, answers in cohorts.items()
+        for choice in choose_films(cohort, answers, thresholds)
+    )
 
 
-def _choose(cohort: str, answers: Answers) -> list[_Choice]:
-    """The surest errors and right answers, and the films nearest the threshold or furthest from home that got no answer."""
+def choose_films(cohort: str, answers: Answers, thresholds: Float64[np.ndarray, "finding"]) -> list[Choice]:
+    """The surest errors and right answers, the answers nearest their threshold, and the films the gate thought most foreign.
+
+    Sure is far from the locked threshold, in logits: 0.3 is a sure yes where the threshold is 0.02.
+    """
     known = np.isfinite(answers.labels) & np.isfinite(answers.probabilities)
-    answered = known & (answers.decisions >= 0)
-    right = answers.decisions == answers.labels
-    sureness = np.abs(np.nan_to_num(answers.probabilities, nan=0.5) - 0.5)
-    present_first = sureness + 10.0 * (answers.decisions == 1)  # a found finding shows more than an absent one
+    answered, right = known & (answers.decisions >= 0), answers.decisions == answers.labels
+    probabilities = np.clip(np.where(known, answers.probabilities, 0.5), SMALLEST, 1 - SMALLEST)
+    sureness = np.abs(logit(probabilities) - logit(thresholds))
+    foreign = np.repeat(np.nan_to_num(answers.ood_scores)[:, None], len(thresholds), axis=1)
+    present_first = sureness + 1000.0 * (answers.decisions == 1)  # a found finding shows more than an absent one
     chosen = {
         "error": _best(answered & ~right, sureness, FILMS_A_GROUP),
-        "abstained": _best(known & (answers.decisions < 0), -sureness, FILMS_A_GROUP),
+        "uncertain": _best(known & (answers.reasons == str(Reason.UNCERTAIN)), -sureness, FILMS_A_GROUP),
+        "foreign": _best(known & answers.flagged[:, None], foreign, FILMS_A_GROUP),
         "correct": _best(answered & right, present_first, FILMS_A_GROUP),
     }
-    return [_Choice(kind, cohort, int(case), int(finding)) for kind, pairs in chosen.items() for case, finding in pairs]
+    return [Choice(kind, cohort, int(case), int(finding)) for kind, pairs in chosen.items() for case, finding in pairs]
 
 
 def _best(allowed: Any, order: Any, count: int) -> Int64[np.ndarray, "chosen pair"]:
@@ -97,7 +102,7 @@ def _best(allowed: Any, order: Any, count: int) -> Int64[np.ndarray, "chosen pai
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _make(choice: _Choice, answers: Answers, predictor: Predictor, store: Store) -> GalleryFilm:
+def _make(choice: Choice, answers: Answers, predictor: Predictor, store: Store) -> GalleryFilm:
     from vesalius.reporting.heatmap import overlay
 
     row = int(answers.rows[choice.case])
@@ -112,20 +117,22 @@ def _make(choice: _Choice, answers: Answers, predictor: Predictor, store: Store)
         site=str(about["site"]),
         view="" if image.view_position is None else str(image.view_position),
         image_id=image.image_id,
-        words=_words(choice, answers),
+        words=_words(choice, answers, predictor),
         picture=data_uri(film),
-        overlay=data_uri(film if evidence is None else overlay(image, evidence)),
+        overlay=data_uri(film if evidence is None else overlay(image, evidence, side_px=THUMBNAIL_PX)),
     )
 
 
-def _words(choice: _Choice, answers: Answers) -> str:
+def _words(choice: Choice, answers: Answers, predictor: Predictor) -> str:
     at = (choice.case, choice.finding)
     truth = "present" if answers.labels[at] == 1 else "absent"
+    given = f"{answers.probabilities[at]:.2f} against a threshold of {float(predictor.policy.thresholds[choice.finding]):.2f}"
+    if choice.kind == "foreign":
+        score, limit = float(answers.ood_scores[choice.case]), float(predictor.gate.threshold)
+        return f"Stopped: score {score:.3g}, the gate's threshold is {limit:.3g}. Truly {truth}."
     if answers.decisions[at] < 0:
-        said = f"No answer ({WHY[answers.reasons[at]]})"
-    else:
-        said = "Said present" if answers.decisions[at] == 1 else "Said absent"
-    return f"{said}, probability {answers.probabilities[at]:.2f}; truly {truth}."
+        return f"No answer: probability {given}. Truly {truth}."
+    return f"Said {'present' if answers.decisions[at] == 1 else 'absent'}: probability {given}. Truly {truth}."
 
 
 def data_uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:

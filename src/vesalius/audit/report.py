@@ -36,7 +36,8 @@ SECTIONS = (
 )
 GALLERY_TITLES = {
     "error": "Most confident errors",
-    "abstained": "Left unanswered",
+    "uncertain": "Left unanswered: too close to call",
+    "foreign": "Left unanswered: stopped by the gate",
     "correct": "Most confident right answers",
 }
 
