@@ -125,7 +125,7 @@ class Prediction:
     Attributes:
         case: The case's name, normally the path as the user gave it.
         image_id: See `Image.image_id`; None where the case could not be read.
-        bundle: `name@` and the first 12 hex digits of the bundle's id.
+        bundle: `NAME@sha256:` and the first 12 hex digits of the bundle's id.
         findings: In the bundle's order; empty if `error` is set.
         ood: None if the bundle has no gate or the case failed.
         seconds: Wall time spent on this case.
