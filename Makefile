@@ -48,7 +48,7 @@ types: setup     ## mypy --strict on src
 	$(BIN)/mypy
 
 contracts: setup ## the layers of the house
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 docs: setup      ## run every block of README and docs; draw the pictures again
 	$(BIN)/python -m pytest tests/docs
