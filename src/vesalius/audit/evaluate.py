@@ -216,7 +216,7 @@ def notices(predictor: Predictor, options: AuditOptions) -> list[str]:
 
 
 def _subgroups(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) -> dict[str, Any]:
-    from vesalius.audit.groups import MINIMUM_CASES, describe_groups, excluding_zero
+    from vesalius.audit.groups import MINIMUM_CASES, MINIMUM_PATIENTS, describe_groups, excluding_zero
 
     thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
     tables = {}
@@ -226,7 +226,7 @@ def _subgroups(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers
         blocks = describe_groups(assessed, about, predictor.findings, thresholds, options)
         n_excluding, n_gaps = excluding_zero(blocks)
         tables[name] = {"n_gaps": n_gaps, "n_excluding_zero": n_excluding, "blocks": blocks}
-    return {"n_positive_min": MINIMUM_CASES, "cohorts": tables}
+    return {"n_positive_min": MINIMUM_CASES, "n_patients_min": MINIMUM_PATIENTS, "cohorts": tables}
 
 
 def _ticker(progress: ProgressCallback | None, total: int) -> Callable[[int], None]:

@@ -273,7 +273,7 @@ def ood_figure(section: Mapping[str, Any]) -> Spec:
         showgrid=False,
         zeroline=False,
     )
-    x = axis("score (right: more foreign)", zeroline=False, type="log" if logarithmic else "linear", nticks=6)
+    x = axis("score (right: more foreign)", zeroline=False, **({"type": "log", "dtick": 1} if logarithmic else {"nticks": 6}))
     return {
         "data": data,
         "layout": layout(x, y, 80 + 44 * len(kinds), shapes=[line((threshold, ends[0]), (threshold, ends[1]), "solid")]),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AGE_BANDS = ((40, "under 40"), (60, "40 to 59"), (76, "60 to 75"), (200, "over 75"))
 """Upper ends (years, not included) of the bands; completed years, as DICOM gives them."""
 
-MINIMUM_CASES = 10
+MINIMUM_CASES, MINIMUM_PATIENTS = 10, 10
 MEASURES = ("auroc", "sensitivity", "specificity", "ece")
 GAPS = ("auroc", "sensitivity", "specificity")
 """ECE has none: it is biased upwards, the more so in the smaller group."""
@@ -86,19 +86,35 @@ def _describe_column(
     for name in names:
         inside = words == name
         outside = ~inside & np.array([word is not None for word in words])
-        by_finding = {row.finding: _plain(row) for row in rows if row.group == name}
+        n_patients = [len(set(answers.patients[side])) for side in (inside, outside)]
+        by_finding = {row.finding: _withhold(_plain(row), *n_patients) for row in rows if row.group == name}
+        macro = _macro_auroc(answers, inside, outside, options)
         groups.append(
             {
                 "value": name,
                 "n": int(inside.sum()),
-                "n_patients": len(set(answers.patients[inside])),
+                "n_patients": n_patients[0],
                 "n_sufficient": sum(one["sufficient"] for one in by_finding.values()),
-                "macro": _macro_auroc(answers, inside, outside, options),
-                "pooled": pooled[name],
+                "macro": None if macro is None or n_patients[0] < MINIMUM_PATIENTS else _withhold(macro, *n_patients),
+                "pooled": _withhold(pooled[name], *n_patients),
                 "findings": by_finding,
             }
         )
     return groups
+
+
+def _withhold(figures: dict[str, Any], n_patients: int, n_others: int) -> dict[str, Any]:
+    """Drops what so few patients cannot carry: drawing three patients again and again shows nothing of a fourth."""
+    kept = dict(figures)
+    if n_others < MINIMUM_PATIENTS:
+        kept |= {key: None for key in figures if key.endswith("_gap")}
+    if n_patients < MINIMUM_PATIENTS:
+        kept |= {key: None for key, value in figures.items() if isinstance(value, dict)}
+        kept |= {
+            "sufficient": False,
+            "reason": f"insufficient: {n_patients} patient{'s' if n_patients != 1 else ''}, {MINIMUM_PATIENTS} are needed",
+        }
+    return kept
 
 
 def _rows(

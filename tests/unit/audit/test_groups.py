@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_small_groups_get_no_figure(blocks: Any, predictor: Any) -> None:
     told = [one for group in block["groups"] for one in group["findings"].values()]
     assert any(not one["sufficient"] for one in told)
     for one in told:
-        few = min(one["n_positive"], one["n"] - one["n_positive"]) < 10
+        few = min(one["n_positive"], one["n"] - one["n_positive"]) < 10 or "patient" in (one["reason"] or "")
         assert one["sufficient"] is not few
         assert (one["auroc"] is None) is few
 
@@ -96,3 +97,25 @@ def test_what_the_store_does_not_know_is_said(blocks: Any, predictor: Any) -> No
     assert only["macro"]["auroc_gap"] is None
     assert only["pooled"]["sensitivity_gap"] is None
     assert excluding_zero(found) == (0, 0)
+
+
+def test_many_films_of_few_patients_are_not_enough(predictor: Any, store: Any) -> None:
+    rows = choose_rows(store, ("A",))["internal"]
+    answers = answer_store(predictor, store, rows, lambda n: None)
+    few = np.where(np.arange(len(rows)) < 40, "few", "many")
+    patients = np.where(few == "few", "one", answers.patients)
+    about = store.manifest.iloc[rows].assign(scanner=few)
+    (block,) = describe_groups(
+        replace(answers, patients=patients),
+        about,
+        predictor.findings,
+        np.asarray(predictor.policy.thresholds),
+        AuditOptions(by=("scanner",), resamples=20),
+    )
+    told = {group["value"]: group for group in block["groups"]}
+    assert told["few"]["pooled"]["sensitivity"] is None
+    assert told["few"]["pooled"]["reason"] == "insufficient: 1 patient, 10 are needed"
+    assert told["few"]["macro"] is None
+    assert told["many"]["pooled"]["sensitivity"]["value"] is not None
+    assert told["many"]["pooled"]["sensitivity_gap"] is None
+    assert excluding_zero([block]) == (0, 0)
