@@ -25,7 +25,7 @@ class Header:
     Attributes:
         sex: M, F or O; None otherwise.
         age_years: From the patient's age, else from birth and study dates; None where neither is there.
-        portable: True for a mobile unit, False for a fixed one, None where no description says.
+        portable: True for a mobile unit and False for a fixed one, by the words of a description or a positioner on a column; else None.
     """
 
     patient_id: str | None = field(default=None, repr=False)
@@ -87,4 +87,5 @@ def _portable(dataset: pydicom.Dataset) -> bool | None:
     said = " ".join(text(dataset, keyword) or "" for keyword in _DESCRIPTIONS).replace("_", " ")
     if _PORTABLE.search(said):
         return True
-    return False if _FIXED.search(said) else None
+    on_a_column = (text(dataset, "PositionerType") or "").upper() == "COLUMN"
+    return False if on_a_column or _FIXED.search(said) else None

@@ -279,7 +279,7 @@ def _frame(dataset: pydicom.Dataset) -> bytes:
 def codestream_size(stream: bytes) -> tuple[int, int] | None:
     """Returns (rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream claims in its own header; None if it is none of these.
 
-    Source: ITU-T T.81 B.2.2 (SOF), T.87 C.2.2 (SOF55), T.800 A.5.1 (SIZ).
+    Source: ITU-T T.81 B.2.2 (SOF), T.87 C.2.2 (SOF55), T.800 A.5.1 (image and tile size).
     """
     start = stream.find(b"\xff\x4f\xff\x51", 0, 4096)
     if start >= 0 and len(stream) >= start + 24:

@@ -37,6 +37,12 @@ def test_portable_is_taken_from_words_and_only_from_whole_ones(tmp_path: Path, w
     assert _header(tmp_path, SeriesDescription=words).portable is portable
 
 
+def test_a_positioner_on_a_column_is_fixed_unless_words_say_otherwise(tmp_path: Path) -> None:
+    assert _header(tmp_path, PositionerType="COLUMN").portable is False
+    assert _header(tmp_path, PositionerType="COLUMN", SeriesDescription="MOBILE").portable is True
+    assert _header(tmp_path, PositionerType="NONE").portable is None
+
+
 @pytest.mark.parametrize(("said", "sex"), [("F", "F"), ("M", "M"), ("O", "O"), ("", None), ("X", None)])
 def test_sex(tmp_path: Path, said: str, sex: str | None) -> None:
     assert _header(tmp_path, PatientSex=said).sex == sex
