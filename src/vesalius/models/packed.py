@@ -1,37 +1,83 @@
-"""Linear layers in the layout that oneDNN likes best: the same answers on a CPU, one and a half to two times sooner.
+"""Linear layers in the layout that oneDNN likes best: the same answers on a CPU, up to twice as soon.
 
 A general matrix product lays out its weight anew at every call and copies the bias into the result first. A network that
-only answers can have its weights laid out once. Nothing else changes; the network can no longer be trained.
+only answers can have its weights laid out once, and what follows a product (GELU, the sum with what came in) done while the
+result is still in the cache. Nothing else changes; the network can no longer be trained.
+
+What each part is worth: docs/models.md, "Speed". Measured by benchmarks/network.py.
 """
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from vesalius.models.encoders import VitEncoder
 
 SMALLEST_FEATURES = 64
 """Below this a layer is too small to gain."""
 
 
 class PackedLinear(nn.Module):
-    """`nn.Linear` with its weight laid out once, for one dtype on the CPU.
+    """`nn.Linear` with its weight laid out once, for one dtype on the CPU; several become one, their results side by side.
 
     Checked against: the nn.Linear it came from (tests/unit/models/test_packed.py).
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, *linears: nn.Linear, activation: Literal["none", "gelu"] = "none") -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        bias: Tensor | None = linear.bias
-        self._bias = None if bias is None else bias.detach().clone()
-        # plain attribute: the packed layout belongs to this machine and must never be saved
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), None)
+        self.in_features = linears[0].in_features
+        self.out_features = sum(linear.out_features for linear in linears)
+        self.activation = activation
+        weight = torch.cat([linear.weight.detach() for linear in linears]).contiguous()
+        # plain attributes: the packed layout belongs to this machine and must never be saved
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        biases: list[Tensor | None] = [linear.bias for linear in linears]
+        shifts = [weight.new_zeros(x.out_features) if b is None else b.detach() for x, b in zip(linears, biases, strict=True)]
+        self._bias = None if all(bias is None for bias in biases) else torch.cat(shifts)
 
-    def forward(self, inputs: Float[Tensor, "*leading in_features"]) -> Float[Tensor, "*leading out_features"]:
-        """Returns inputs @ weight.T + bias."""
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "none", [], "")
+    def forward(
+        self, inputs: Float[Tensor, "*leading in_features"], added: Float[Tensor, "*leading out_features"] | None = None
+    ) -> Float[Tensor, "*leading out_features"]:
+        """Returns activation(inputs @ weight.T + bias), or without activation inputs @ weight.T + bias + added."""
+        packed = torch.ops.mkldnn._linear_pointwise
+        result: Tensor = (
+            packed(inputs, self._weight, self._bias, self.activation, [], "none" if self.activation == "gelu" else "")
+            if added is None
+            else packed.binary(inputs, added, self._weight, self._bias, "add")
+        )
         return result
+
+
+class PackedVitLayer(nn.Module):
+    """One layer of transformers' ViT in four products: query, key and value are one, GELU and both sums are part of theirs.
+
+    Checked against: the layer it came from (tests/unit/models/test_packed.py).
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention, mlp = layer.attention, layer.mlp
+        self.heads, self.scaling = int(attention.num_attention_heads), float(attention.scaling)
+        self.norm_before: nn.LayerNorm = layer.layernorm_before
+        self.norm_after: nn.LayerNorm = layer.layernorm_after
+        self.query_key_value = PackedLinear(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.output = PackedLinear(attention.o_proj)
+        self.widen, self.narrow = PackedLinear(mlp.fc1, activation="gelu"), PackedLinear(mlp.fc2)
+
+    def forward(self, tokens: Float[Tensor, "case token dim"], *_: object, **__: object) -> Float[Tensor, "case token dim"]:
+        """Returns the tokens after attention and perceptron; ViTModel also passes a mask, which for films is always None."""
+        cases, count, dim = tokens.shape
+        mixed = self.query_key_value(self.norm_before(tokens)).view(cases, count, 3, self.heads, dim // self.heads)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)
+        seen = scaled_dot_product_attention(query, key, value, scale=self.scaling).transpose(1, 2).reshape(cases, count, dim)
+        tokens = self.output(seen, added=tokens)
+        packed: Tensor = self.narrow(self.widen(self.norm_after(tokens)), added=tokens)
+        return packed
 
 
 def can_pack() -> bool:
@@ -50,9 +96,17 @@ def pack_for_inference(network: nn.Module) -> nn.Module:
     if not can_pack():
         return network
     for name, child in list(network.named_children()):
-        if isinstance(child, nn.Linear) and min(child.in_features, child.out_features) >= SMALLEST_FEATURES:
-            if child.weight.device.type == "cpu" and child.weight.dtype in (torch.float32, torch.bfloat16):
+        if isinstance(child, nn.Linear):
+            if _worth_packing(child):
                 setattr(network, name, PackedLinear(child))
+        elif isinstance(child, VitEncoder):
+            if all(_worth_packing(module) for module in child.vit.layers.modules() if isinstance(module, nn.Linear)):
+                child.vit.layers = nn.ModuleList(PackedVitLayer(layer) for layer in child.vit.layers)
         else:
             pack_for_inference(child)
     return network
+
+
+def _worth_packing(linear: nn.Linear) -> bool:
+    on_cpu = linear.weight.device.type == "cpu" and linear.weight.dtype in (torch.float32, torch.bfloat16)
+    return on_cpu and min(linear.in_features, linear.out_features) >= SMALLEST_FEATURES

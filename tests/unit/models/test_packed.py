@@ -10,7 +10,7 @@ from torch import nn
 
 from vesalius.models.classifier import build_classifier
 from vesalius.models.config import ClassifierConfig
-from vesalius.models.packed import PackedLinear, can_pack, pack_for_inference
+from vesalius.models.packed import PackedLinear, PackedVitLayer, can_pack, pack_for_inference
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this build of torch has no packed layout")
 
@@ -29,7 +29,7 @@ def test_a_whole_vit_and_its_weights_are_not_saved_in_that_layout() -> None:
     torch.manual_seed(0)
     network = build_classifier(ClassifierConfig(findings=("a", "b"), encoder="vit-tiny-16", size_px=64)).eval()
     packed = pack_for_inference(copy.deepcopy(network))
-    assert any(isinstance(module, PackedLinear) for module in packed.modules())
+    assert any(isinstance(module, PackedVitLayer) for module in packed.modules())
     images = torch.randn(3, 1, 64, 64)
     with torch.inference_mode():
         for one, other in zip(packed(images), network(images), strict=True):
@@ -40,3 +40,31 @@ def test_a_whole_vit_and_its_weights_are_not_saved_in_that_layout() -> None:
 def test_a_small_network_is_left_alone() -> None:
     network = nn.Sequential(nn.Linear(8, 8))
     assert pack_for_inference(network)[0] is network[0]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)])
+def test_one_layer_of_a_vit(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    network = build_classifier(ClassifierConfig(findings=("a",), encoder="vit-tiny-16", size_px=64)).eval()
+    layer = network.encoder.vit.layers[3]
+    for value in layer.parameters():
+        value.data = torch.randn_like(value) / value.shape[-1] ** 0.5  # large enough that attention is far from uniform
+    layer, tokens = layer.to(dtype), torch.randn(2, 17, 192, dtype=dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(PackedVitLayer(layer)(tokens), layer(tokens), rtol=tolerance, atol=tolerance)
+
+
+def test_layers_side_by_side_keep_missing_biases_at_zero() -> None:
+    torch.manual_seed(0)
+    one, other = nn.Linear(96, 64), nn.Linear(96, 128, bias=False)
+    inputs = torch.randn(2, 5, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(PackedLinear(one, other)(inputs), torch.cat([one(inputs), other(inputs)], dim=-1))
+
+
+def test_an_answer_does_not_hang_on_the_others_of_its_batch() -> None:
+    torch.manual_seed(0)
+    network = pack_for_inference(build_classifier(ClassifierConfig(findings=("a", "b"), encoder="vit-tiny-16", size_px=64)).eval())
+    images = torch.randn(5, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images[3:4]).logits, network(images).logits[3:4], rtol=1e-5, atol=1e-5)
