@@ -25,7 +25,7 @@ class Header:
     Attributes:
         sex: M, F or O; None otherwise.
         age_years: From the patient's age, else from birth and study dates; None where neither is there.
-        portable: True for a mobile unit and False for a fixed one, by the words of a description or a positioner on a column; else None.
+        portable: True for a mobile unit, False for a fixed one, by a description or the kind of positioner; else None.
     """
 
     patient_id: str | None = field(default=None, repr=False)
