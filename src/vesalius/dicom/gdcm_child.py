@@ -1,6 +1,6 @@
 """Decodes one compressed frame with gdcm: a program of its own, run by `gdcm_apart` and imported by nobody.
 
-Standard input: one line of JSON, then the frame. Standard output: the decoded bytes. It imports gdcm alone, to start in 50 ms.
+Standard input: one line of JSON, then the frame. Standard output: the decoded bytes. It imports gdcm alone.
 """
 
 import json
