@@ -47,6 +47,14 @@ class Ct:
     hu: Volume
     labels: Labels
     names: dict[str, int]
+    spacing_mm: tuple[float, float, float] = CT_SPACING_MM
+
+    def halved(self) -> Ct:
+        """Returns the CT with half the in-plane resolution, four times as quick to clean."""
+        deep, high, wide = self.hu.shape
+        mean = self.hu.reshape(deep, high // 2, 2, wide // 2, 2).mean(axis=(2, 4), dtype=np.float32)
+        z, y, x = self.spacing_mm
+        return Ct(mean, np.ascontiguousarray(self.labels[:, ::2, ::2]), self.names, (z, 2 * y, 2 * x))
 
     def where(self, *words: str) -> Bool[np.ndarray, "depth height width"]:
         """Returns the voxels of every structure whose name begins with one of the words."""
@@ -64,6 +72,7 @@ class Grid:
     """The working grid: the CT's box, continued `NECK_MM` upwards; all in mm from the centre of the lungs."""
 
     ct_shape: tuple[int, int, int]
+    ct_spacing_mm: tuple[float, float, float]
     ct_origin_mm: tuple[float, float, float]
     spacing_mm: tuple[float, float, float]
     lungs_mm: tuple[float, float, float]
@@ -74,17 +83,12 @@ class Grid:
         return self.ct_origin_mm
 
     @property
-    def ct_spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size of the CT."""
-        return CT_SPACING_MM
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels (z, y, x)."""
         beyond = (girdle.NECK_MM, 0.0, 0.0)
         return tuple(  # type: ignore[return-value]
             int((n * size + more) / step)
-            for n, size, more, step in zip(self.ct_shape, CT_SPACING_MM, beyond, self.spacing_mm, strict=True)
+            for n, size, more, step in zip(self.ct_shape, self.ct_spacing_mm, beyond, self.spacing_mm, strict=True)
         )
 
     def axes_mm(self) -> tuple[Float[np.ndarray, "depth 1 1"], Float[np.ndarray, "1 height 1"], Float[np.ndarray, "1 1 width"]]:
@@ -98,7 +102,7 @@ class Grid:
     def resample(self, volume: Volume) -> Volume:
         """Returns the volume on this grid: tent filter, as wide as the coarser of the two spacings; zero above the CT."""
         for axis in range(3):
-            weights = _tent(volume.shape[axis], self.shape[axis], self.spacing_mm[axis] / CT_SPACING_MM[axis])
+            weights = _tent(volume.shape[axis], self.shape[axis], self.spacing_mm[axis] / self.ct_spacing_mm[axis])
             lines = np.moveaxis(volume, axis, 0)
             # a sparse product: a dense one may sum in another order with another number of threads
             summed = sparse.csr_array(weights) @ np.ascontiguousarray(lines).reshape(len(lines), -1)
@@ -109,7 +113,7 @@ class Grid:
         """Returns the labels on this grid; zero above the CT."""
         picks = []
         for axis in range(3):
-            index = np.rint(np.arange(self.shape[axis]) * self.spacing_mm[axis] / CT_SPACING_MM[axis]).astype(int)
+            index = np.rint(np.arange(self.shape[axis]) * self.spacing_mm[axis] / self.ct_spacing_mm[axis]).astype(int)
             picks.append(index[index < labels.shape[axis]])
         picked = labels[np.ix_(*picks)]
         return np.pad(picked, [(0, n - m) for n, m in zip(self.shape, picked.shape, strict=True)])
@@ -166,17 +170,19 @@ class Anatomy:
 def prepare_anatomy(spacing_mm: tuple[float, float, float] = (2.0, 3.0, 2.0)) -> Anatomy:
     """Returns the chest of the CT, cleaned, with its arms let down, on a grid of that spacing (z, y, x).
 
-    Takes about 6 s at the default spacing.
+    Takes about 2 s at the default spacing and 8 s on a 1 mm grid (one core).
 
     Raises:
         MissingDependency: The package that carries the CT is not installed; the message has the command.
     """
     ct = read_ct()
+    if min(spacing_mm) >= 1.5:
+        ct = ct.halved()
     _clean(ct)
     soft, bone = _densities(ct)
-    girdle_bones = girdle.take_out(ct, soft, bone, CT_SPACING_MM)
+    girdle_bones = girdle.take_out(ct, soft, bone)
     structures = _structures(ct)
-    grid = _grid(structures, spacing_mm)
+    grid = _grid(ct, structures, spacing_mm)
     tissue = np.stack([grid.resample(soft), grid.resample(bone)], axis=-1)
     labels = grid.nearest(structures)
     girdle.let_down(tissue, (labels > 0) & (labels < HEART), girdle_bones, grid)
@@ -222,7 +228,7 @@ def _clean(ct: Ct) -> None:
     bones = ct.bones()
     bright = (ct.hu > 60) & ~bones
     ct.hu[bright] = 60 + 0.03 * (ct.hu[bright] - 60)
-    blurred = ndimage.gaussian_filter(ct.hu, (0.5, 1.5, 1.5), truncate=2.5)
+    blurred = ndimage.gaussian_filter(ct.hu, (0.5, *(1.05 / step for step in ct.spacing_mm[1:])), truncate=2.5)
     ct.hu[bones] += 0.8 * (ct.hu[bones] - blurred[bones])
     for words, factor in BONE_FACTORS.items():
         of_these = ct.where(*words)
@@ -230,15 +236,16 @@ def _clean(ct: Ct) -> None:
 
 
 def _body(ct: Ct) -> Bool[np.ndarray, "depth height width"]:
-    """Per slice the components that hold organs, holes filled; at half the in-plane resolution, which is enough for a skin line."""
-    hu, labels = ct.hu[:, ::2, ::2], ct.labels[:, ::2, ::2]
+    """Per slice the components that hold organs, holes filled; at 1.4 mm in-plane, which is enough for a skin line."""
+    thin = round(1.4 / ct.spacing_mm[2])
+    hu, labels = ct.hu[:, ::thin, ::thin], ct.labels[:, ::thin, ::thin]
     body = np.empty(hu.shape, bool)
     for index in range(len(hu)):
         solid = ndimage.binary_opening(hu[index] > -400, np.ones((3, 3)))
         parts, _ = ndimage.label(solid)
         holding = np.unique(parts[labels[index] > 0])
         body[index] = ndimage.binary_fill_holes(np.isin(parts, holding[holding > 0]))
-    return body.repeat(2, axis=1).repeat(2, axis=2)
+    return body.repeat(thin, axis=1).repeat(thin, axis=2)
 
 
 def _densities(ct: Ct) -> tuple[Volume, Volume]:
@@ -259,12 +266,12 @@ def _structures(ct: Ct) -> Labels:
     return structures
 
 
-def _grid(structures: Labels, spacing_mm: tuple[float, float, float]) -> Grid:
+def _grid(ct: Ct, structures: Labels, spacing_mm: tuple[float, float, float]) -> Grid:
     inside = [np.flatnonzero(np.isin(structures, RIGHT_LUNG + LEFT_LUNG).any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     centre = [(where[0] + where[-1]) / 2 for where in inside]
-    half = tuple(float((where[-1] - where[0] + 1) / 2 * size) for where, size in zip(inside, CT_SPACING_MM, strict=True))
-    origin = tuple(-c * size for c, size in zip(centre, CT_SPACING_MM, strict=True))
-    return Grid(structures.shape, origin, spacing_mm, half)  # type: ignore[arg-type]
+    half = tuple(float((where[-1] - where[0] + 1) / 2 * size) for where, size in zip(inside, ct.spacing_mm, strict=True))
+    origin = tuple(-c * size for c, size in zip(centre, ct.spacing_mm, strict=True))
+    return Grid(structures.shape, ct.spacing_mm, origin, spacing_mm, half)  # type: ignore[arg-type]
 
 
 def _pleura_distance(labels: Labels, spacing_mm: tuple[float, float, float]) -> Volume:

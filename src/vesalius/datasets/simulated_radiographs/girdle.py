@@ -42,10 +42,7 @@ class LooseBone:
 
 
 def take_out(
-    ct: Ct,
-    soft: Float32[np.ndarray, "depth height width"],
-    bone: Float32[np.ndarray, "depth height width"],
-    ct_spacing_mm: tuple[float, float, float],
+    ct: Ct, soft: Float32[np.ndarray, "depth height width"], bone: Float32[np.ndarray, "depth height width"]
 ) -> dict[str, LooseBone]:
     """Returns the right clavicle and shoulder blade, and leaves muscle where the girdle's bones were."""
     loose = {}
@@ -53,11 +50,11 @@ def take_out(
         of_it = ct.where(name)
         box = tuple(slice(max(part.start - 3, 0), part.stop + 3) for part in ndimage.find_objects(of_it.view(np.uint8))[0])
         mineral = np.where(ndimage.binary_dilation(of_it[box]), bone[box], 0)
-        corner = np.array([part.start for part in box]) * ct_spacing_mm
+        corner = np.array([part.start for part in box]) * ct.spacing_mm
         loose[name.split("_", maxsplit=1)[0]] = LooseBone(mineral, corner)
     gone = ct.where(*GIRDLE)
     top = np.flatnonzero(gone.any(axis=(1, 2)))[0]
-    gone[top:] = ndimage.binary_dilation(gone[top:], iterations=3)
+    gone[top:] = ndimage.binary_dilation(gone[top:], iterations=max(2, round(2.1 / ct.spacing_mm[2])))
     bone[gone] = 0
     soft[gone] = MUSCLE_G_CM3
     return loose

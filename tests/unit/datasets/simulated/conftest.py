@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vesalius.datasets.simulated_radiographs.anatomy import HEART, Anatomy
 
 SPACING_MM = (4.0, 6.0, 4.0)

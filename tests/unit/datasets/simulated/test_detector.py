@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from vesalius.datasets.simulated_radiographs.detector import Detector, develop, expose
 from vesalius.datasets.simulated_radiographs.sites import SITES
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vesalius.datasets.simulated_radiographs.anatomy import HEART, Anatomy
 from vesalius.datasets.simulated_radiographs.findings import (
     CARDIOMEGALY,

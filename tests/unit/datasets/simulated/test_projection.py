@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from vesalius.datasets.simulated_radiographs.anatomy import Anatomy
 from vesalius.datasets.simulated_radiographs.projection import MAP_NODES, Geometry, integrate, to_voxels
 
