@@ -58,6 +58,20 @@ def test_far_features_are_stopped_and_own_ones_pass() -> None:
     assert gate.is_out(new * 3, new_logits).mean() > 0.99
 
 
+def test_what_has_no_content_is_stopped_too() -> None:
+    """A collapsed network answers a blank image with the mean of all films: distance 0, where no film is."""
+    features, logits, _ = split(n=100, dim=48)
+    gate = OodGate().fit(features, logits)
+    mean = features.mean(axis=0, keepdims=True)
+    near = mean + 0.05 * (features - mean)
+    assert gate.score(mean, logits[:1])[0] > gate.threshold
+    assert gate.is_out(near, logits).all()
+    new, new_logits, _ = split(1, n=300, dim=48)
+    kept = gate.score(new, new_logits)
+    plain = Mahalanobis().fit(features).score(new)
+    assert np.allclose(kept, plain, rtol=1e-12)  # no film of the kind is touched
+
+
 def test_the_two_class_form_keeps_the_normal_films() -> None:
     """With the means of present cases only, as the authors' code for many labels has it, every normal film stands out."""
     features, _, labels = split(n=400)
