@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 
 from vesalius.audit.answers import Answers, as_answers, predict_all
 from vesalius.audit.foreign import KINDS, foreign_images
@@ -120,7 +120,7 @@ def share(hits: Bool[np.ndarray, "case"], patients: Shaped[np.ndarray, "case"], 
         return {"value": float(hits[0]), "low": low, "high": high}
     values = hits.astype(np.float64)
 
-    def metric(weights: Float64[np.ndarray, "case"]) -> float:
+    def metric(weights: Int64[np.ndarray, "case"]) -> float:
         return float(weights @ values / weights.sum())
 
     return bootstrap(metric, patients.astype(str), resamples=options.resamples, seed=options.seed).to_json()

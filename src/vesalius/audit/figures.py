@@ -146,7 +146,7 @@ def roc_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
     x = axis("1 − specificity", (-0.02, 1.02), tickvals=[0, 0.5, 1])
     return {
         "data": data,
-        "layout": layout(x, axis("sensitivity", (-0.02, 1.02), tickvals=[0, 0.5, 1]), 270, shapes=[line((0, 0), (1, 1))]),
+        "layout": layout(x, axis("sensitivity", (-0.02, 1.02), tickvals=[0, 0.5, 1]), 270, shapes=[line((0.0, 0.0), (1.0, 1.0))]),
     }
 
 
@@ -174,7 +174,7 @@ def reliability_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
         trace["hovertemplate"] = "said %{x:.2f}, was %{y:.2f}<br>%{customdata} films<extra>" + NAMES[cohort] + "</extra>"
         data.append(trace)
     ticks = {"tickvals": [0, 0.5, 1]}
-    shapes = [line((0, 0), (1, 1))]
+    shapes = [line((0.0, 0.0), (1.0, 1.0))]
     return {
         "data": data,
         "layout": layout(
@@ -210,8 +210,8 @@ def risk_coverage_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
                 }
             )
             highest = max(highest, point["risk"])
-    x = axis("share of films answered", (0, 1.03), tickformat=".0%", tickvals=[0, 0.5, 1])
-    return {"data": data, "layout": layout(x, axis("wrong answers", (0, highest * 1.12), tickformat=".0%", nticks=4), 250)}
+    x = axis("share of films answered", (0.0, 1.03), tickformat=".0%", tickvals=[0, 0.5, 1])
+    return {"data": data, "layout": layout(x, axis("wrong answers", (0.0, highest * 1.12), tickformat=".0%", nticks=4), 250)}
 
 
 def histogram_figure(cohort: Mapping[str, Any], finding: str) -> Spec:
@@ -239,7 +239,7 @@ def histogram_figure(cohort: Mapping[str, Any], finding: str) -> Spec:
         band = {"type": "rect", "x0": one["abstain_low"], "x1": one["abstain_high"], "y0": -top, "y1": top, "line": {"width": 0}}
         shapes.append(band | {"fillcolor": "@before", "opacity": 0.2, "layer": "below"})
     y = axis("films", (-top, top), showticklabels=False, showgrid=False, zerolinecolor="@soft")
-    x = axis("probability given", (0, 1), tickvals=[0, 0.5, 1], showgrid=False)
+    x = axis("probability given", (0.0, 1.0), tickvals=[0, 0.5, 1], showgrid=False)
     notes = [_corner("with it ↑", 0.01, 1.0, "@present"), _corner("without ↓", 0.99, 0.0, "@absent")]
     return {"data": data, "layout": layout(x, y, 220, barmode="overlay", shapes=shapes, annotations=notes)}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from vesalius.types import Pixels
 
@@ -42,7 +43,7 @@ def inverted(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     return np.asarray(1.0 - pixels, dtype=np.float32)
 
 
-def rotated_90(pixels: Pixels, generator: np.random.Generator) -> Pixels:
+def rotated_90(pixels: Pixels, generator: np.random.Generator) -> Float[np.ndarray, "width height"]:
     """Returns the film lying on its side."""
     return np.ascontiguousarray(np.rot90(pixels))
 
@@ -52,7 +53,7 @@ def rotated_180(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     return np.ascontiguousarray(np.rot90(pixels, 2))
 
 
-KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+KINDS: dict[str, Callable[[Pixels, np.random.Generator], Float[np.ndarray, "rows columns"]]] = {
     "noise": noise,
     "blank": blank,
     "inverted": inverted,

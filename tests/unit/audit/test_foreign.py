@@ -47,3 +47,13 @@ def test_a_film_on_its_side_swaps_height_and_width(films: list[Image]) -> None:
 def test_a_blank_image_is_flat_but_not_constant(films: list[Image]) -> None:
     spread = [image.pixels.std() for image in foreign_images("blank", films, 0)]
     assert all(0.001 < one < 0.01 for one in spread)
+
+
+def test_corners_go_where_the_name_says(films: list[Image]) -> None:
+    film = films[0].pixels
+    upside_down, on_its_side, black_for_white = (
+        foreign_images(kind, films, 0)[0].pixels for kind in ("rotated_180", "rotated_90", "inverted")
+    )
+    assert (upside_down[0, 0], upside_down[0, -1]) == (film[-1, -1], film[-1, 0])
+    assert (on_its_side[0, 0], on_its_side[0, -1]) == (film[0, -1], film[-1, -1])
+    assert black_for_white[3, 5] == 1 - film[3, 5]

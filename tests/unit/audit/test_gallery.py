@@ -21,7 +21,9 @@ def answers(
     reasons = np.where(flagged[:, None], "out_of_distribution", np.where(said < 0, "uncertain", "")).astype(object)
     rows = np.arange(len(scores))
     p = np.array(probabilities)
-    return Answers(np.log(p), p, said, reasons, np.array(scores), flagged, rows, np.array(labels, dtype=float), rows.astype(str))
+    return Answers(
+        np.log(p), p, said, reasons, np.array(scores, dtype=float), flagged, rows, np.array(labels, dtype=float), rows.astype(str)
+    )
 
 
 def chosen(found: Answers, thresholds: list[float], kind: str) -> list[tuple[int, int]]:

@@ -100,7 +100,7 @@ def test_what_cannot_be_estimated_is_said(result: AuditResult, document: dict[st
 def test_gates_are_shown_with_their_verdict(document: dict[str, Any]) -> None:
     gates = (
         Gate("far too strict", ("cohorts", "internal", "n_films"), at_least=1e6),
-        Gate("mild", ("cohorts", "internal", "n_films"), at_least=1),
+        Gate("mild", ("cohorts", "internal", "n_films"), at_least=1.0),
     )
     document["gates"] = check_gates(gates, document)
     page = render(AuditResult(document))
