@@ -46,3 +46,24 @@ def _one_torch_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `vesalius demo` leaves behind, small; made once for all workers. Read it, copy it, never write into it."""
+    import subprocess
+    import sys
+
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "small-demo" / "demo"
+    with FileLock(shared / "small-demo.lock"):
+        if not (folder / "predictions.jsonl").exists():
+            folder.parent.mkdir(exist_ok=True)
+            command = [sys.executable, "-m", "vesalius", "demo", "--out", "demo", "--patients", "56", "--train-seconds", "10"]
+            done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=550, check=False)
+            assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            (folder.parent / "stdout.txt").write_text(done.stdout)
+    return folder
