@@ -68,3 +68,16 @@ def test_an_answer_does_not_hang_on_the_others_of_its_batch() -> None:
     images = torch.randn(5, 1, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(network(images[3:4]).logits, network(images).logits[3:4], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["resnet-small", "vit-conv-small"])
+def test_convolutions_answer_the_same_in_their_new_layout(encoder: str) -> None:
+    torch.manual_seed(0)
+    network = build_classifier(ClassifierConfig(findings=("a", "b"), encoder=encoder, size_px=64)).eval()
+    packed = pack_for_inference(copy.deepcopy(network))
+    moved = [w for w in packed.parameters() if w.ndim == 4 and w.is_contiguous(memory_format=torch.channels_last)]
+    assert len(moved) > 4
+    images = torch.randn(3, 1, 64, 64)
+    with torch.inference_mode():
+        for one, other in zip(packed(images), network(images), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
