@@ -42,7 +42,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     study = folder / "study"
     study.mkdir()
     for seed in range(FILMS):
-        levels = np.rint(make_film(seed).pixels * 4095).astype(np.uint16)
+        levels = np.rint(make_film(100 + seed).pixels * 4095).astype(np.uint16)
         save(film(levels), study, f"{seed:03d}.dcm")
     (study / "017.dcm").write_bytes(b"torn")
     return folder / "tiny", study

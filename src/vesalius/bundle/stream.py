@@ -68,12 +68,12 @@ def answer_cases(
 
 
 def _read_ahead(cases: Iterable[Case], options: StreamOptions) -> Iterator[Reading]:
-    """Yields readings in order, at most two batches ahead of what was taken."""
+    """Yields readings in order, at most a batch ahead of what was taken: large films are many megabytes each."""
     rest = iter(cases)
     pool = ThreadPoolExecutor(max_workers=max(1, options.workers), thread_name_prefix="read")
     try:
         queue: deque[Future[Reading]] = deque(
-            pool.submit(_read, case, options.max_pixels) for case in islice(rest, 2 * options.batch_size)
+            pool.submit(_read, case, options.max_pixels) for case in islice(rest, options.batch_size)
         )
         while queue:
             reading = queue.popleft().result()

@@ -107,7 +107,8 @@ class FilmInference:
     """Networks, preprocessing contract, views and precision: from films to averaged logits.
 
     Args:
-        networks: Members of the ensemble; taken over: moved to the device, cast to the precision, set to evaluate.
+        networks: Members of the ensemble; taken over: moved to the device, cast to the precision, laid out to answer and no longer
+            to be trained.
         preprocessing: The contract from Image to tensor, one for all members.
         precision: What weights and activations are held in; answers are averaged in float64.
         views: See `FilmView`; the film as it is must be the first.

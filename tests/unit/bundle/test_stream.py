@@ -31,7 +31,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films") / "study"
     folder.mkdir()
     for seed in range(11):
-        levels = np.rint(make_film(seed).pixels * 255).astype(np.uint8)
+        levels = np.rint(make_film(100 + seed).pixels * 255).astype(np.uint8)
         PIL.Image.fromarray(levels).save(folder / f"{seed:02d}.png")
     (folder / "02.png").write_bytes((folder / "02.png").read_bytes()[:500])
     (folder / "07.png").write_text("not a picture")
@@ -98,7 +98,7 @@ def test_reading_runs_ahead_but_never_far(bundle: Predictor, monkeypatch: pytest
     for taken, _ in enumerate(answer_cases(bundle, cases, options=StreamOptions(batch_size=4, workers=2)), start=1):
         time.sleep(0.002)
         ahead.append(read[0] - taken)
-    assert max(ahead) <= 2 * 4 + 4, "two batches waiting and one under way"
+    assert max(ahead) <= 4 + 4, "a batch waiting and one under way"
     assert ahead[20] > 4, "the next batch is read while this one is answered"
 
 

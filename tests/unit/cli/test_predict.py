@@ -30,10 +30,10 @@ def study(tmp_path: Path) -> Path:
     """A DICOM film, a lateral one, a PNG, a file that is cut off and one that is no film."""
     folder = tmp_path / "study"
     folder.mkdir()
-    save(film(levels(1)), folder, "IM1.dcm")
-    save(film(levels(2), ViewPosition="LL"), folder, "IM2.dcm")
-    (folder / "IM3.png").write_bytes(picture_bytes((levels(3) >> 4).astype(np.uint8), "png"))
-    whole = save(film(levels(4)), folder, "IM4.dcm").read_bytes()
+    save(film(levels(101)), folder, "IM1.dcm")
+    save(film(levels(102), ViewPosition="LL"), folder, "IM2.dcm")
+    (folder / "IM3.png").write_bytes(picture_bytes((levels(103) >> 4).astype(np.uint8), "png"))
+    whole = save(film(levels(104)), folder, "IM4.dcm").read_bytes()
     (folder / "IM4.dcm").write_bytes(whole[:-2000])
     (folder / "notes").write_text("no film")
     return folder
