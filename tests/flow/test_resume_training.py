@@ -18,7 +18,7 @@ TIMES = {"seconds", "films_per_second"}
 
 
 def command(store: Path, out: Path) -> list[str]:
-    words = "--encoder vit-tiny-16 --size 32 --steps 40 --evaluations 4 --save-every 3 --batch-size 8 --accelerator cpu --mixup 0.3"
+    words = "--encoder vit-tiny-16 --size 32 --steps 60 --evaluations 6 --save-every 3 --batch-size 8 --accelerator cpu --mixup 0.3"
     return [sys.executable, "-m", "vesalius", "train", "classifier", "--store", str(store), "--out", str(out), *words.split()]
 
 
@@ -44,7 +44,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (broken / "model.json").exists(), "it was killed too late to be a test"
-    assert 2 <= len(lines(broken)) < 4
+    assert 2 <= len(lines(broken)) < 6
     train(store, broken)
     assert lines(broken) == lines(tmp_path / "unbroken")
     weights = [(folder / "checkpoints" / "best.safetensors").read_bytes() for folder in (broken, tmp_path / "unbroken")]

@@ -174,11 +174,9 @@ def setup(options: ClassifierOptions) -> Setting:
         notes.append("the store has no finding masks, so patch evidence was not guided")
     films = data.Films(store, rows, options.size_px, options.cache_gb)
     mean, std = films.mean_and_spread()
-    config = ClassifierConfig(
-        findings=findings, encoder=options.encoder, size_px=options.size_px, channels=options.channels, pooling=options.pooling
-    )
+    shape = {name: getattr(options, name) for name in ("encoder", "size_px", "channels", "pooling", "dropout")}
     return Setting(
-        config=config,
+        config=ClassifierConfig(findings=findings, **shape),
         preprocessing=Preprocessing(
             store_size_px=store.size_px, size_px=options.size_px, channels=options.channels, mean=mean, std=std
         ),

@@ -107,9 +107,7 @@ def fit(
     folder: RunFolder,
     progress: ProgressCallback | None = None,
 ) -> Standing:
-    """Trains `learner` to the end of `plan`, from the last checkpoint in `folder` if there is one.
-
-    Writes `metrics.jsonl`, `checkpoints/last.ckpt` and `checkpoints/best.safetensors`.
+    """Trains to the end of `plan`, from the last checkpoint in `folder` if any; writes metrics, checkpoints, best weights.
 
     Raises:
         RunError: The loss is not finite (lower the learning rate), or the checkpoint belongs to other settings.
@@ -124,9 +122,7 @@ def fit(
         set_learning_rate(learner.optimizer, rate)
         torch.manual_seed(seed_of(plan.seed, step, fabric.global_rank))
         loss = accumulate_gradients(fabric, module, parts, task.losses)
-        norm = fabric.clip_gradients(module, optimizer, max_norm=options.clip_norm or math.inf, error_if_nonfinite=False)
-        optimizer.step()
-        optimizer.zero_grad()
+        norm = move_weights(fabric, module, optimizer, options.clip_norm)
         learner.averaged.update_parameters(learner.module)
         standing.step = step + 1
         meter.add(loss, norm)
@@ -162,6 +158,15 @@ def accumulate_gradients(
             fabric.backward(loss)
         shares.append(loss.detach())
     return torch.stack(shares).sum()
+
+
+def move_weights(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float) -> Float[Tensor, ""]:
+    """Clips the gradient, takes the optimizer's step and clears; returns the norm before clipping."""
+    # a gradient that is not finite is no error here: with 16-mixed the scaler skips such a step, and else the loss will tell
+    norm: Tensor = fabric.clip_gradients(module, optimizer, max_norm=clip_norm or math.inf, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
 
 
 def resume(fabric: Fabric, learner: Learner, plan: Plan, folder: RunFolder) -> Standing:

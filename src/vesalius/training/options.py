@@ -108,6 +108,8 @@ class ClassifierOptions:
     """3 repeats the film, for encoders that were trained on colour"""
     pooling: Pooling = "attention"
     """how patch logits become the film's logit"""
+    dropout: float = 0.0
+    """share of patch features left out before the head, in training"""
     loss: Loss = "bce"
     """per-label loss; asymmetric and focal lean towards rare findings"""
     uncertain_labels: UncertainPolicy = "ignore"

@@ -112,7 +112,7 @@ def test_an_unfinished_run_and_no_run_are_told_apart(store: Store, tmp_path: Pat
     [
         {"loss": "asymmetric"},
         {"loss": "focal", "uncertain_labels": "marginalise"},
-        {"balance": True, "accumulate": 2, "channels": 3},
+        {"balance": True, "accumulate": 2, "channels": 3, "dropout": 0.2},
         {"uncertain_labels": "lsr", "augmentation": AugmentationSettings(mixup=0.4, cutmix=1.0)},
         {"encoder": "vit-tiny-16", "pooling": "logsumexp", "precision": "bf16-mixed", "evidence_weight": 0.0},
         {"sites": ("A",), "findings": ("Lower",), "cache_gb": 0.0, "optimization": OptimizationOptions(swa=0.5)},
