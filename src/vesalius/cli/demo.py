@@ -76,32 +76,26 @@ class Command:
         (self.out / "patient.key").write_bytes(PATIENT_KEY)
 
     def _verbs(self) -> list[tuple[str, Path, list[str]]]:
+        """Returns each verb, what is there once it is done, and its words."""
         out = self.out
+        store, run, bundle, report = (out / name for name in ("store", "run", "bundle", "report"))
         steps = max(20, round(self.train_seconds * STEPS_A_SECOND))
+        take_in = {"labels": out / "labels.csv", "masks": out / "masks", "size": 128, "patient-key": out / "patient.key"}
+        learn = {
+            "store": store,
+            "out": run,
+            "sites": "A",
+            "encoder": "resnet-small",
+            "size": 128,
+            "steps": steps,
+            "seed": self.seed,
+        }
+        look = {"store": store, "out": report, "by": "sex,age_band,view_position,site"}
         return [
-            (
-                "ingest",
-                out / "store" / "manifest.parquet",
-                [f"{out}/cohort", "--out", f"{out}/store", "--labels", f"{out}/labels.csv", "--masks", f"{out}/masks"]
-                + ["--size", "128", "--patient-key", f"{out}/patient.key"],
-            ),
-            (
-                "train classifier",
-                out / "run" / "model.json",
-                ["--store", f"{out}/store", "--out", f"{out}/run", "--encoder", "resnet-small", "--size", "128", "--sites", "A"]
-                + ["--steps", str(steps), "--seed", str(self.seed)],
-            ),
-            (
-                "calibrate",
-                out / "bundle" / "MANIFEST.json",
-                [f"{out}/run", "--store", f"{out}/store", "--out", f"{out}/bundle", "--name", "demo", "--notice", NOTICE],
-            ),
-            (
-                "audit",
-                out / "report" / "index.html",
-                [f"{out}/bundle", "--store", f"{out}/store", "--out", f"{out}/report", "--by", "sex,age_band,view_position,site"]
-                + ["--images"],
-            ),
+            ("ingest", store / "manifest.parquet", words(out / "cohort", out=store, **take_in)),
+            ("train classifier", run / "model.json", words(**learn)),
+            ("calibrate", bundle / "MANIFEST.json", words(run, store=store, out=bundle, name="demo", notice=NOTICE)),
+            ("audit", report / "index.html", [*words(bundle, **look), "--images"]),
         ]
 
     def _predict(self, console: Console) -> None:
@@ -113,23 +107,33 @@ class Command:
 
         manifest = Store(out / "store").manifest
         unseen = [*manifest[(manifest.site == "A") & (manifest.split == "test")].path[:4], *manifest[manifest.site == "B"].path[:4]]
-        films = [str(out / "cohort" / Path(path).name) for path in unseen]
-        where = ["--out", f"{out}/predictions.jsonl", "--heatmap", f"{out}/heatmaps", "--sr", f"{out}/sr"]
-        self._call(console, ["predict", f"{out}/bundle", *films, *where])
+        films = [out / "cohort" / Path(path).name for path in unseen]
+        beside = {"out": out / "predictions.jsonl", "heatmap": out / "heatmaps", "sr": out / "sr"}
+        self._call(console, ["predict", *words(out / "bundle", *films, **beside)])
 
     @staticmethod
     def _call(console: Console, arguments: Sequence[str]) -> None:
         console.say(f"\n$ {shlex.join(['vesalius', *arguments])}")
         code = main(arguments)
         if code not in (EXIT_OK, EXIT_SOME_FAILED):
-            raise VesaliusError(f"`vesalius {arguments[0]}` stopped with exit code {code}; its message is above. Mend it and run the demo again")
+            stopped = f"`vesalius {arguments[0]}` stopped with exit code {code}; its message is above"
+            raise VesaliusError(f"{stopped}. Mend it and run the demo again: it goes on from there")
 
     def _summary(self, console: Console, seconds: float) -> None:
-        audit: dict[str, Any] = json_module.loads((self.out / "report" / "audit.json").read_text())
-        console.say(f"\nReport: {(self.out / 'report' / 'index.html').resolve()}   ({seconds:.0f} s in all)")
+        report = self.out / "report" / "index.html"
+        audit: dict[str, Any] = json_module.loads((report.parent / "audit.json").read_text())
+        figures = audit["key_figures"]
+        console.say()
+        console.table("Key figures", ("", "value", "95 % interval"), [(row["label"], row["text"], row["range"]) for row in figures])
+        console.say(f"report: {report.resolve()}   ({seconds:.0f} s in all)")
         console.say(NOTICE)
-        console.result({"report": str(self.out / "report" / "index.html"), "seconds": round(seconds, 1), "audit": audit})
+        console.result({"report": str(report), "seconds": round(seconds, 1), "key_figures": figures})
 
 
 STEPS_A_SECOND = 4.0
 """Steps of the demo's network on two cores of the reference machine; a fixed number, so that equal seeds train equally long."""
+
+
+def words(*positional: object, **options: object) -> list[str]:
+    """Returns a command line's words: what stands alone, then `--name value` for each option."""
+    return [*map(str, positional), *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
