@@ -65,7 +65,9 @@ def take_film(anatomy: Anatomy, plan: FilmPlan, size_px: int, seed: int) -> Film
     water, bone = _paths(chest, patient, geometry, rays, size_px)
     if generator.random() < site.share_devices:
         bone += devices.draw_devices(size_px, spacing_mm, generator)
-    signal = detector.expose(water, bone, site.detector, spacing_mm, generator)
+    # photons draw from a stream of their own: how many they need hangs on the last bit of the signal
+    photons = np.random.default_rng(int(generator.integers(2**63)))
+    signal = detector.expose(water, bone, site.detector, spacing_mm, photons)
     pixels = detector.develop(signal, site.detector, spacing_mm, generator)
     covered = devices.draw_shutters(size_px, generator) if generator.random() < site.share_shutters else None
     if covered is not None:

@@ -110,7 +110,7 @@ def _put_pneumothorax(chest: Chest, lesion: Lesion, generator: np.random.Generat
     low, high = float(z.min()), float(z.max())
     # measured from the diaphragm below each voxel: air along the whole base would draw it twice
     above = np.clip((z - _floor_mm(lung, z)) / 55 - 0.15, 0, 1) ** 0.8
-    shrink = (0.14 + 0.28 * lesion.severity) * above
+    shrink = (0.16 + 0.28 * lesion.severity) * above
     medial = float(x.max() if _side(lesion) == "right" else x.min())
     root = (low + 0.28 * (high - low), float((y.min() + y.max()) / 2) + float(generator.uniform(-15, 5)), medial)
     stretch = 1 / (1 - shrink)  # from the shrunken lung back to the whole one
@@ -148,7 +148,7 @@ def _put_consolidation(chest: Chest, lesion: Lesion, generator: np.random.Genera
     radius = 34 + 30 * lesion.severity
     distance = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / radius
     ragged = 0.28 * _noise(lobe.shape, 6, generator) + 0.16 * _noise(lobe.shape, 14, generator)
-    share = (0.55 + 0.4 * lesion.severity) * np.clip((1 - distance + ragged) / 0.35, 0, 1) * lobe
+    share = (0.6 + 0.35 * lesion.severity) * np.clip((1 - distance + ragged) / 0.35, 0, 1) * lobe
     _blend(chest, box, share, 1.03)
     chest.mark(lesion.finding, box, share)
 

@@ -106,7 +106,7 @@ def _plan_patient(site: str, patient: int, generator: np.random.Generator) -> li
 
 def enlarged_heart(severity: float) -> float:
     """Size of a heart with cardiomegaly against the CT's."""
-    return 1.18 + 0.24 * severity
+    return 1.2 + 0.24 * severity
 
 
 def _worst(lesions: tuple[Lesion, ...]) -> dict[str, float]:
@@ -141,7 +141,7 @@ def _add_lesions(lesions: tuple[Lesion, ...], first: bool, generator: np.random.
 
 def _new_lesions(finding: str, others: tuple[Lesion, ...], generator: np.random.Generator) -> tuple[Lesion, ...]:
     """Chooses severity, side and lobe; a pneumothorax has its lung to itself, because air and fluid together would need a level."""
-    severity, place = float(generator.beta(1.6, 1.5)), int(generator.integers(2**31))
+    severity, place = float(generator.beta(2.0, 1.5)), int(generator.integers(2**31))
     if finding == CARDIOMEGALY:
         return (Lesion(finding, severity, place=place),)
     taken = {lesion.side for lesion in others if PNEUMOTHORAX in (finding, lesion.finding)}
