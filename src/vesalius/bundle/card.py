@@ -5,6 +5,7 @@ Source: Mitchell 2019, arXiv:1810.03993 (what a card holds).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vesalius.bundle.format import reference
@@ -76,10 +77,9 @@ def _rules(description: dict[str, Any]) -> str:
     ]
     for row in description["calibration"]:
         kind = row["calibrator"].replace("_", " ")
-        band = f"{row['low']:.3f} and {row['high']:.3f}"
         lines.append(
             f"| {row['finding']} | {row['n']} | {row['n_positive']} | {kind} | {number(row['nll_before'])} "
-            f"| {number(row['nll_after'])} | {row['threshold']:.3f} ({row['rule']}) | {band} | {percent(row['coverage'])} |"
+            f"| {number(row['nll_after'])} | {row['threshold']:.3f} ({row['rule']}) | {band(row)} | {percent(row['coverage'])} |"
         )
     notes = [f"- {row['finding']}: {note}" for row in description["calibration"] for note in row["notes"]]
     gate = description["gate"]
@@ -105,6 +105,11 @@ def _data(description: dict[str, Any]) -> str:
     lines.append(f"- Software: {', '.join(f'{name} {release}' for name, release in provenance['software'].items())}.")
     lines += [f"- Mind: {warning}" for warning in provenance.get("warnings", [])]
     return "\n".join(lines) + "\n"
+
+
+def band(row: Mapping[str, Any]) -> str:
+    """Returns between which probabilities a finding gets no answer, or a dash where it always does."""
+    return "–" if row["low"] == row["high"] else f"{row['low']:.3f} and {row['high']:.3f}"
 
 
 def number(value: float | None) -> str:

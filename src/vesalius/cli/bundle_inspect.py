@@ -78,7 +78,8 @@ class Command:
             ("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items())),
         ]
         rows += [("mind", warning) for warning in provenance.get("warnings", [])]
-        console.table("bundle", ("what", ""), rows)
+        for what, value in rows:
+            console.say(f"  {what:<16}{value}")
         show_calibration(console, description["calibration"])
 
     @staticmethod
@@ -94,7 +95,7 @@ class Command:
 
 def show_calibration(console: Console, table: list[dict[str, Any]]) -> None:
     """Prints what was fitted for each finding, and beneath it what to know of it."""
-    from vesalius.bundle.card import number, percent
+    from vesalius.bundle.card import band, number, percent
 
     columns = (
         "finding",
@@ -113,9 +114,9 @@ def show_calibration(console: Console, table: list[dict[str, Any]]) -> None:
     for row in table:
         fitted = (row["calibrator"].replace("_", " "), f"{1 / row['slope']:.2f}", f"{row['intercept']:+.2f}")
         losses = (number(row["nll_before"]), number(row["nll_after"]))
-        rule = (f"{row['threshold']:.3f} {row['rule']}", f"{row['low']:.3f} and {row['high']:.3f}", percent(row["coverage"]))
+        rule = (f"{row['threshold']:.3f} {row['rule']}", band(row), percent(row["coverage"]))
         rows.append((row["finding"], row["n"], row["n_positive"], *fitted, *losses, *rule))
     console.table("calibration split; NLL of held-out patients in it", columns, rows)
     for row in table:
-        for note in row["notes"]:
-            console.say(f"{row['finding']}: {note}")
+        if row["notes"]:
+            console.say(f"{row['finding']}: {'; '.join(row['notes'])}")

@@ -106,7 +106,8 @@ def show_tally(console: Console, tally: Tally, reference: str) -> None:
     rows = [("cases", tally.cases), ("answered", tally.answered)]
     rows += [(f"abstained: {reason.replace('_', ' ')}", count) for reason, count in sorted(tally.abstained.items())]
     rows += [(f"failed: {code.replace('_', ' ')}", count) for code, count in sorted(tally.failed.items())]
-    console.table(reference, ("cases", "films"), rows)
+    console.say(reference)
+    console.table("films", ("", "films"), rows)
     words = ("present", "absent", "abstain")
     findings = [(name, *(counts[word] for word in words)) for name, counts in tally.findings.items()]
     if findings:
