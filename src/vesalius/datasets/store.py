@@ -32,7 +32,7 @@ class Store:
         path: The store's folder.
         manifest: One row an image; row i is image i.
         size_px: Side of the square that every film was brought to.
-        structures: Names of the masks' channels; empty if there are no masks.
+        structures: Names of the masks' channels, not in the order of `findings`: match them by name; empty without masks.
         findings: Names of the labelled findings.
 
     Raises:
