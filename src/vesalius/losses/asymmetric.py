@@ -33,7 +33,7 @@ def asymmetric_loss(
     targets = masked_targets(targets.float(), known)
     probability = logits.sigmoid()
     shifted = (probability - margin).clamp_min(0.0)
-    positive = -F.logsigmoid(logits) * (1.0 - probability).clamp_min(SMALLEST) ** gamma_positive
+    positive = -F.logsigmoid(logits) * (-logits).sigmoid().clamp_min(SMALLEST) ** gamma_positive
     # without a margin log(1 - p) is taken from the logit, which stays exact where p rounds to 1
     log_rest = F.logsigmoid(-logits) if margin == 0.0 else (1.0 - shifted).clamp_min(SMALLEST).log()
     negative = -log_rest * shifted.clamp_min(SMALLEST) ** gamma_negative

@@ -29,7 +29,7 @@ def focal_loss(
     logits = logits.float()
     targets = masked_targets(targets.float(), known)
     probability = logits.sigmoid()
-    positive = -F.logsigmoid(logits) * (1.0 - probability).clamp_min(SMALLEST) ** gamma
+    positive = -F.logsigmoid(logits) * (-logits).sigmoid().clamp_min(SMALLEST) ** gamma
     negative = -F.logsigmoid(-logits) * probability.clamp_min(SMALLEST) ** gamma
     weight_positive, weight_negative = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
     return mean_over_known(weight_positive * targets * positive + weight_negative * (1.0 - targets) * negative, known)

@@ -90,3 +90,34 @@ def test_another_versions_configuration_is_refused() -> None:
 def test_a_size_no_patch_fits_is_refused() -> None:
     with pytest.raises(BundleError, match="multiple of 16"):
         build_classifier(ClassifierConfig(findings=("a",), encoder="vit-tiny-16", size_px=100))
+
+
+@pytest.mark.parametrize("encoder", LIGHT)
+@pytest.mark.parametrize("quadrant", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_patch_lies_where_its_pixels_lie(encoder: str, quadrant: tuple[int, int]) -> None:
+    """A heat map that is mirrored or transposed would pass every test of shapes."""
+    network, (down, across) = build(encoder), quadrant
+    images = torch.randn(1, 1, 128, 128)
+    changed = images.clone()
+    changed[..., 64 * down : 64 * down + 64, 64 * across : 64 * across + 64] += 3.0
+    with torch.inference_mode():
+        moved = (network.encoder(changed) - network.encoder(images)).norm(dim=1)
+    by_quadrant = torch.nn.functional.adaptive_avg_pool2d(moved, 2)[0]
+    assert divmod(int(by_quadrant.argmax()), 2) == quadrant
+
+
+def test_positions_of_a_vit_are_stretched_to_a_larger_film() -> None:
+    """Positions that fall linearly across the film still do so over twice as many patches."""
+    network = build("vit-tiny-16")
+    embeddings = network.encoder.vit.embeddings
+    with torch.no_grad():
+        slope = torch.arange(4.0).repeat(4)  # the column of each of 4 x 4 patches
+        embeddings.position_embeddings[:] = 0
+        embeddings.position_embeddings[0, 1:, 0] = slope
+        embeddings.cls_token[:] = 0
+        embeddings.patch_embeddings.projection.weight[:] = 0
+        embeddings.patch_embeddings.projection.bias[:] = 0
+        tokens = embeddings(torch.zeros(1, 1, 128, 128), interpolate_pos_encoding=True)
+    columns = tokens[0, 1:, 0].view(8, 8)
+    torch.testing.assert_close(columns, columns[:1].expand(8, 8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(columns[0, 2:6], (torch.arange(2.0, 6.0) + 0.5) / 2 - 0.5, atol=0.1, rtol=0)
