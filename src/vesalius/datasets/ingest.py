@@ -112,6 +112,7 @@ def ingest(
     """Reads films, squares them, joins their labels and writes or extends the store `out`.
 
     Bad films do not stop it: each has a line with a reason in `rejects.csv`. Films that the store has are skipped.
+    It starts processes, so a script must call it below `if __name__ == "__main__":`.
 
     Raises:
         FileMissing, EmptyInput: No such source, or no film in it.

@@ -43,7 +43,7 @@ class MaskFile:
     def state(self) -> tuple[str, int, int]:
         """What changes when the file does."""
         state = self.file.stat()
-        return str(self.file), state.st_size, state.st_mtime_ns
+        return str(self.file.resolve()), state.st_size, state.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Part:
     @property
     def file(self) -> Path:
         """Where the part is, once it is finished."""
-        films = [(str(film.file), film.path, film.bytes, film.changed_ns, film.row) for film in self.films]
+        films = [(film.path, film.bytes, film.changed_ns, film.row) for film in self.films]
         masks = [[(mask.state(), mask.structure) for mask in files] for files in self.masks]
         content = json.dumps([PART_FORMAT, asdict(self.options), films, masks]).encode()
         return self.folder / f"{hashlib.sha256(content).hexdigest()[:24]}.h5"
@@ -182,8 +182,8 @@ def _read_hdf5_film(file: Path, row: int) -> Image:
 
 
 def start_worker() -> None:
-    """Prepares a worker process: quiet about values, deaf to Ctrl-C, gone when its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Prepares a worker process: quiet about values, gone without a word at Ctrl-C or when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     warnings.simplefilter("ignore")  # pydicom's warnings quote header values
     logging.disable(logging.CRITICAL)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -64,8 +64,8 @@ def _write_film_by_film(part: Part, key: PatientKey) -> None:
     )
     if not _survives(replace(part, crashed=crashed), key):
         raise StoreError(
-            "the processes that read films are killed one after another, probably for want of memory; "
-            "run the same command with --workers 1, or on a machine with more memory: what is done is kept"
+            "the processes that read films die one after another, probably for want of memory: use --workers 1 or another machine, "
+            "what is done is kept. (In a script of your own, call ingest below `if __name__ == '__main__':`)"
         )
 
 
