@@ -91,15 +91,17 @@ class Grid:
             for n, size, more, step in zip(self.ct_shape, self.ct_spacing_mm, beyond, self.spacing_mm, strict=True)
         )
 
-    def axes_mm(self) -> tuple[Float[np.ndarray, "depth 1 1"], Float[np.ndarray, "1 height 1"], Float[np.ndarray, "1 1 width"]]:
+    def axes_mm(
+        self,
+    ) -> tuple[Float32[np.ndarray, "depth 1 1"], Float32[np.ndarray, "1 height 1"], Float32[np.ndarray, "1 1 width"]]:
         """Returns the coordinates of the voxel centres, ready to broadcast."""
         axes = [
-            start + step * np.arange(n, dtype=np.float32)
+            np.float32(start) + np.float32(step) * np.arange(n, dtype=np.float32)
             for start, step, n in zip(self.origin_mm, self.spacing_mm, self.shape, strict=True)
         ]
         return axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
 
-    def resample(self, volume: Volume) -> Volume:
+    def resample(self, volume: Volume) -> Float32[np.ndarray, "grid_depth grid_height grid_width"]:
         """Returns the volume on this grid: tent filter, as wide as the coarser of the two spacings; zero above the CT."""
         for axis in range(3):
             weights = _tent(volume.shape[axis], self.shape[axis], self.spacing_mm[axis] / self.ct_spacing_mm[axis])
@@ -109,7 +111,7 @@ class Grid:
             volume = np.moveaxis(summed.reshape(-1, *lines.shape[1:]), 0, axis)
         return np.ascontiguousarray(volume)
 
-    def nearest(self, labels: Labels) -> Labels:
+    def nearest(self, labels: Labels) -> UInt8[np.ndarray, "grid_depth grid_height grid_width"]:
         """Returns the labels on this grid; zero above the CT."""
         picks = []
         for axis in range(3):
@@ -270,7 +272,7 @@ def _grid(ct: Ct, structures: Labels, spacing_mm: tuple[float, float, float]) ->
     inside = [np.flatnonzero(np.isin(structures, RIGHT_LUNG + LEFT_LUNG).any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     centre = [(where[0] + where[-1]) / 2 for where in inside]
     half = tuple(float((where[-1] - where[0] + 1) / 2 * size) for where, size in zip(inside, ct.spacing_mm, strict=True))
-    origin = tuple(-c * size for c, size in zip(centre, ct.spacing_mm, strict=True))
+    origin = tuple(float(-c * size) for c, size in zip(centre, ct.spacing_mm, strict=True))
     return Grid(structures.shape, ct.spacing_mm, origin, spacing_mm, half)  # type: ignore[arg-type]
 
 

@@ -98,7 +98,7 @@ def _put_effusion(chest: Chest, lesion: Lesion, lean_deg: float, generator: np.r
     surface = level + rise * near_wall * np.clip(0.5 + 0.6 * outward, 0.15, 1) + 16 * outward * np.abs(outward)
     # one voxel beyond the lung's labels the air of its rim would stay behind as a dark line
     rim = ndimage.binary_dilation(lung, iterations=2)
-    filled = np.clip((surface - height) / 8 + 0.5, 0, 1) * rim
+    filled = (np.clip((surface - height) / 8 + 0.5, 0, 1) * rim).astype(np.float32)
     _blend(chest, box, filled, 1.015)
     chest.mark(lesion.finding, box, filled * lung)
 
@@ -144,7 +144,7 @@ def _put_consolidation(chest: Chest, lesion: Lesion, generator: np.random.Genera
     """Airspaces of one lobe filled around a centre, with a ragged edge."""
     box, lobe = _lobe(chest, lesion)
     z, y, x = chest.axes_mm(box)
-    centre = _inner_point(chest, box, lobe, generator, deep_mm=12, lung_mm=60)
+    centre = _inner_point(chest, box, lobe, generator, deep_mm=12.0, lung_mm=60.0)
     radius = 34 + 30 * lesion.severity
     distance = np.sqrt((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / radius
     ragged = 0.28 * _noise(lobe.shape, 6, generator) + 0.16 * _noise(lobe.shape, 14, generator)
@@ -157,7 +157,7 @@ def _put_nodule(chest: Chest, lesion: Lesion, generator: np.random.Generator) ->
     """A slightly lobulated ball of 22 to 38 mm, where lung and no heart lies before and behind it."""
     radius = 11 + 8 * lesion.severity
     lobe_box, lobe = _lobe(chest, lesion)
-    centre = _inner_point(chest, lobe_box, lobe, generator, deep_mm=min(radius, 14), lung_mm=90, clear_of_heart=True)
+    centre = _inner_point(chest, lobe_box, lobe, generator, deep_mm=min(radius, 14.0), lung_mm=90.0, clear_of_heart=True)
     box, lung = chest.lung(_side(lesion))
     z, y, x = chest.axes_mm(box)
     offset = (z - centre[0], y - centre[1], x - centre[2])
@@ -167,7 +167,7 @@ def _put_nodule(chest: Chest, lesion: Lesion, generator: np.random.Generator) ->
         wave * np.sin(3 * part / radius + phase)
         for wave, part, phase in zip(waves, offset, generator.uniform(0, 6, 3), strict=True)
     )
-    share = np.clip((radius * lobulated - distance) / 2.5 + 0.5, 0, 1) * lung
+    share = (np.clip((radius * lobulated - distance) / 2.5 + 0.5, 0, 1) * lung).astype(np.float32)
     _blend(chest, box, share, 1.06)
     chest.mark(lesion.finding, box, share)
 

@@ -41,7 +41,7 @@ class Site:
 SITES = {
     "A": Site(
         name="A",
-        detector=Detector((0.2, 0.3, 0.35, 0.15), 0.25, 2500, 0.25, 0.5, 1.1, 6.3, -0.25),
+        detector=Detector((0.2, 0.3, 0.35, 0.15), 0.25, 2500.0, 0.25, 0.5, 1.1, 6.3, -0.25),
         share_pa=0.75,
         share_devices=0.2,
         share_shutters=0.15,
@@ -54,7 +54,7 @@ SITES = {
     ),
     "B": Site(
         name="B",
-        detector=Detector((0.4, 0.35, 0.2, 0.05), 0.9, 450, 0.7, 0.3, 0.9, 5.5, 0.0),
+        detector=Detector((0.4, 0.35, 0.2, 0.05), 0.9, 450.0, 0.7, 0.3, 0.9, 5.5, 0.0),
         share_pa=0.25,
         share_devices=0.7,
         share_shutters=0.5,

@@ -73,7 +73,7 @@ def test_fluid_lies_at_the_bottom_and_climbs_along_the_outer_wall(blocks: Anatom
 
 
 def test_fluid_runs_to_the_back_of_a_patient_who_leans_back(blocks: Anatomy) -> None:
-    upright, leaning = (taken(with_lesion(blocks, EFFUSION, lean_deg=lean), EFFUSION) for lean in (0, 45))
+    upright, leaning = (taken(with_lesion(blocks, EFFUSION, lean_deg=lean), EFFUSION) for lean in (0.0, 45.0))
     y = np.arange(upright.shape[1])[None, :, None]
     assert (leaning * y).sum() / leaning.sum() < (upright * y).sum() / upright.sum() - 2
 
