@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ class Command:
             console.say(f"{done} of {len(cases)} cases are in {self.out} already; going on with the rest.")
         for notice in predictor.notices:
             console.say(notice)
-        with console.progress("predict") as progress:
+        # Readers work in threads, where no filter of warnings is safe but one around them all: a decoder's warning quotes the header.
+        with console.progress("predict") as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             for count in self._answer(predictor, cases, answers):
                 progress(done + count, len(cases))
         show_tally(console, answers.tally, predictor.reference)

@@ -137,3 +137,24 @@ def test_wrong_usage(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no film given" in capsys.readouterr().err
     assert main(["predict", str(bundle), str(tmp_path / "missing.dcm"), "--out", str(tmp_path / "a.jsonl")]) == 3
     assert lines_of(tmp_path / "a.jsonl")[0]["error"]["code"] == "file_missing"
+
+
+def test_no_warning_of_a_decoder_gets_out(
+    bundle: Path, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import warnings
+
+    from vesalius.bundle import stream
+
+    real = stream.read
+
+    def warn(path: Path, **options: Any) -> Any:
+        warnings.warn(f"strange value {PLANTED_NAME}", UserWarning, stacklevel=1)
+        return real(path, **options)
+
+    monkeypatch.setattr(stream, "read", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        main(["predict", str(bundle), str(study), "--out", str(study.parent / "answers.jsonl"), "--workers", "3"])
+    assert PLANTED_NAME not in capsys.readouterr().err
+    assert len(lines_of(study.parent / "answers.jsonl")) == 5
