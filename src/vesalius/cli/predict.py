@@ -70,7 +70,7 @@ class Command:
             console.say(f"{done} of {len(cases)} cases are in {self.out} already; going on with the rest.")
         for notice in predictor.notices:
             console.say(notice)
-        # Readers work in threads, where no filter of warnings is safe but one around them all: a decoder's warning quotes the header.
+        # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with console.progress("predict") as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for count in self._answer(predictor, cases, answers):
