@@ -97,7 +97,6 @@ def calibrate(
         labels: 1, 0, NaN unknown or uncertain.
         patients: Whole patients stay together in cross-validation.
         findings: Names, in the order of the logits.
-        options: See there.
 
     Raises:
         EmptyInput: No film, no known label, or too few patients for the gate; calibrate on more films.
@@ -157,14 +156,8 @@ def describe(
 ) -> dict[str, Any]:
     """Returns all of `bundle.json`.
 
-    Args:
-        name: Letters, digits, dot, dash and underscore, at most 64.
-        config: Of every member's network.
-        inference: As it ran on the calibration split: preprocessing, precision, members, views.
-        calibration: What was fitted.
-        provenance: Where data and code come from; must hold `training_sites`.
-        assessable_views: Views that it answers; a film of any other known view is not assessable.
-        notices: Sentences that must stand wherever its figures are shown.
+    `name` goes into every answer, `provenance` must hold `training_sites`, a film of a known view that is not among
+    `assessable_views` is not answered, and `notices` are sentences that must stand wherever the bundle's figures are shown.
 
     Raises:
         BundleError: A name that cannot be a file's, or a provenance without sites.
@@ -182,11 +175,7 @@ def describe(
         "encoder": config.to_json(),
         "preprocessing": inference.preprocessing.to_json(),
         "precision": inference.precision,
-        "averaging": {
-            "of": "logits",
-            "members": len(inference.networks),
-            "views": [view.to_json() for view in inference.views],
-        },
+        "averaging": {"of": "logits", "members": len(inference.networks), "views": [view.to_json() for view in inference.views]},
         "order": list(layout.ORDER),
         "calibrator": calibration.calibrator.to_json(),
         "policy": calibration.policy.to_json(),
