@@ -89,14 +89,14 @@ def calibrate(
 ) -> Calibration:
     """Fits calibrators, thresholds, abstention and gate, in that order.
 
-    A finding with too few present or absent cases falls back to what can be fitted and says so in its row's notes; one that
-    has a single class is never answered.
+    A finding with few cases falls back to what they carry, and its notes say so; one of a single class is never answered.
 
     Args:
         output: Of the networks on the calibration split.
         labels: 1, 0, NaN unknown or uncertain.
         patients: Whole patients stay together in cross-validation.
         findings: Names, in the order of the logits.
+        options: Rules to fit by.
 
     Raises:
         EmptyInput: No film, no known label, or too few patients for the gate; calibrate on more films.
