@@ -82,18 +82,50 @@ def test_evidence() -> None:
     masks[0, 0, 2:9, 3:11] = 1
     masks[1, 1, :, :] = 0.25
     known = np.array([[True, True], [False, True], [True, True]])
+    masks[1, 0] = np.nan  # unknown
     share = masks.reshape(3, 2, 4, 4, 4, 4).mean(axis=(3, 5))
     p = 1 / (1 + np.exp(-patches))
-    loss = -(share * np.log(p) + (1 - share) * np.log(1 - p))
-    each = np.zeros((3, 2))
-    for case in range(3):
-        for finding in range(2):
-            inside, one = share[case, finding], loss[case, finding]
-            outside_mean = (one * (1 - inside)).sum() / (1 - inside).sum()
-            inside_mean = (one * inside).sum() / inside.sum() if inside.sum() else None
-            each[case, finding] = outside_mean if inside_mean is None else 0.5 * (inside_mean + outside_mean)
-    given = evidence_loss(torch.tensor(patches), torch.tensor(masks), torch.tensor(known))
-    assert float(given) == pytest.approx(each[known].mean(), rel=1e-5)
+    each = []
+    for case, finding in zip(*np.nonzero(known), strict=True):
+        inside, there = share[case, finding], p[case, finding]
+        imagined = np.average(-np.log(1 - there), weights=1 - inside)
+        each.append(0.5 * np.average(-np.log(there), weights=inside) + 0.5 * imagined if inside.any() else imagined)
+    logits = torch.tensor(patches, requires_grad=True)
+    given = evidence_loss(logits, torch.tensor(masks), torch.tensor(known))
+    assert given.item() == pytest.approx(np.mean(each), rel=1e-5)
+    given.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[1, 0] == 0).all()
+
+
+def test_evidence_of_a_finding_smaller_than_a_patch_still_rises() -> None:
+    """A fifth of one patch: held to that share, the patch would end below 0 and say that nothing is there."""
+    logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    masks = torch.zeros(1, 1, 4, 4)
+    masks[0, 0, 1, 2] = 0.2
+    optimizer = torch.optim.SGD([logits], lr=2.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        evidence_loss(logits, masks, torch.tensor([[True]])).backward()
+        optimizer.step()
+    assert float(logits.detach()[0, 0, 1, 2]) > 1.0
+    assert int((logits > 0).sum()) == 1
+
+
+def test_a_crumb_left_at_the_edge_is_almost_no_finding() -> None:
+    logits, known = torch.zeros(1, 1, 4, 4), torch.tensor([[True]])
+    crumb, nothing = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    crumb[0, 0, 0, 0] = 1e-4
+    logits[0, 0, 0, 0] = -8.0
+    assert abs(float(evidence_loss(logits, crumb, known) - evidence_loss(logits, nothing, known))) < 0.03
+
+
+def test_no_known_mask_is_a_loss_of_zero_with_a_gradient_of_zero() -> None:
+    logits = torch.ones(2, 1, 4, 4, requires_grad=True)
+    value = evidence_loss(logits, torch.full((2, 1, 8, 8), torch.nan), torch.zeros(2, 1, dtype=torch.bool))
+    value.backward()
+    assert value.item() == 0.0
+    assert (logits.grad == 0).all()
 
 
 @pytest.mark.parametrize("loss", [binary_cross_entropy, asymmetric_loss, focal_loss, marginal_likelihood_loss])
@@ -112,5 +144,5 @@ def test_nothing_known_is_a_loss_of_zero_with_a_gradient_of_zero(loss) -> None:
     logits = torch.zeros(3, 2, requires_grad=True)
     value = loss(logits, torch.full((3, 2), torch.nan), torch.zeros(3, 2, dtype=torch.bool))
     value.backward()
-    assert float(value) == 0.0
+    assert value.item() == 0.0
     assert (logits.grad == 0).all()
