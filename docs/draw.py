@@ -39,7 +39,7 @@ def draw_heat_map(folder: Path, out: Path) -> None:
         answer = json.loads(line)
         for finding in answer["findings"]:
             if finding["decision"] == "present":
-                name = f"{Path(answer['case']).stem}.{finding['name'].replace(' ', '_')}.png"
+                name = f"{Path(answer['case']).name}.{finding['name'].replace(' ', '_')}.png"
                 found = sorted((folder / "heatmaps").rglob(name))
                 if found:
                     shutil.copyfile(found[0], out)

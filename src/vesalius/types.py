@@ -66,7 +66,7 @@ class Image:
         laterality: R or L where the film is of one side; None otherwise.
         provenance: Every step taken from file to these pixels, in order, in words.
         warnings: What a user should know of this film.
-        path: The file it came from, if any. Writers re-read the header there (a DICOM SR needs the patient); it never leaves memory.
+        path: The file it came from, if any. Writers re-read the header there (a DICOM SR needs the patient).
     """
 
     pixels: Pixels

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.docs.blocks import ROOT, Block, blocks
 
 

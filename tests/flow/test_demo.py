@@ -50,7 +50,7 @@ def test_answers_are_the_same_at_the_command_line_in_python_and_in_dicom(small_d
     bundle = vs.load(small_demo / "bundle")
     lines = [json.loads(line) for line in (small_demo / "predictions.jsonl").read_text().splitlines()]
     assert lines
-    reports = {path.stem: path for path in (small_demo / "sr").glob("*.dcm")}
+    reports = {path.name.removesuffix(".sr.dcm"): path for path in (small_demo / "sr").rglob("*.sr.dcm")}
     for line in lines:
         assert {finding["name"] for finding in line["findings"]} == FINDINGS
         result = bundle.predict(vs.read(small_demo / "cohort" / Path(line["case"]).name))
@@ -59,7 +59,7 @@ def test_answers_are_the_same_at_the_command_line_in_python_and_in_dicom(small_d
             assert again.decision == finding["decision"]
             assert again.reason == finding["reason"]
             assert again.logit == pytest.approx(finding["logit"], abs=1e-3)
-        report = pydicom.dcmread(reports[Path(line["case"]).stem])
+        report = pydicom.dcmread(reports[Path(line["case"]).name])
         assert report.SOPClassUID.name == "Comprehensive SR Storage"
         film = pydicom.dcmread(small_demo / "cohort" / Path(line["case"]).name, stop_before_pixels=True)
         assert report.StudyInstanceUID == film.StudyInstanceUID
@@ -79,7 +79,7 @@ def test_heat_maps_are_pictures(small_demo: Path) -> None:
 @pytest.mark.dciodvfy
 def test_films_and_reports_are_dicom_without_errors(small_demo: Path) -> None:
     films = sorted((small_demo / "cohort").glob("*.dcm"))
-    for path in [films[0], films[-1], *sorted((small_demo / "sr").glob("*.dcm"))[:2]]:
+    for path in [films[0], films[-1], *sorted((small_demo / "sr").rglob("*.dcm"))[:2]]:
         said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
         errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
         assert not errors, errors

@@ -7,6 +7,7 @@ a run must be reproduced, the saved settings. `Command.run()` returns the exit c
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -90,13 +91,17 @@ def run_verb(verb: str, arguments: list[str]) -> int:
         # a verb may read its own defaults from a file named among the arguments: `train classifier --config RUN/run.toml`
         default = module.defaults(arguments) if hasattr(module, "defaults") else None
         given = {} if default is None else {"default": default}
-        command = tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, **given)
+        command = tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **given)
         code = command.run()
     except VesaliusError as error:
         code = EXIT_GATE_REFUSED if isinstance(error, GateRefused) else EXIT_USAGE
         if getattr(command, "json", False):
             print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
         print(f"vesalius {verb}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # whoever read our words has gone (`| head`); Python must not try to flush into the closed pipe at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"\nvesalius {verb}: stopped; run the same command again to go on.", file=sys.stderr)
         return 130

@@ -56,7 +56,8 @@ class OodGate:
     joined by their greatest standardised value: (score - median) / (quantile - median) over the cross-fitted scores of each.
 
     A distance can also be too small: images without content often land near the mean of all films, where no film ever is. A
-    Mahalanobis distance below its floor (twice as far under the median, in logarithms, as the nearest calibration film) is mirrored
+    Mahalanobis distance below its floor (twice as far under the median, in logarithms, as the nearest calibration film, itself
+    fitted on or held out) is mirrored
     to quantile x floor / distance, above the threshold.
 
     Attributes (after `fit`):
@@ -116,7 +117,9 @@ class OodGate:
             for name in self.scores:
                 crossed[name][held] = _detector(name).fit(x[~held], z[~held], rest).score(x[held], z[held])
         self._detectors = {name: _detector(name).fit(x, z, y) for name in self.scores}
-        self._scale = {name: self._measure(name, values) for name, values in crossed.items()}
+        # The films the final score was fitted on lie nearer to it than any new film, and must pass all the same.
+        nearest = {name: min(float(crossed[name].min()), float(self._detectors[name].score(x, z).min())) for name in self.scores}
+        self._scale = {name: self._measure(name, values, nearest[name]) for name, values in crossed.items()}
         self.reference_scores = self._joined(crossed)
         self._threshold, self.note = self._order_statistic(self.reference_scores)
         return self
@@ -184,9 +187,8 @@ class OodGate:
         joined: Scores = np.max([self._scale[name].standardise(values) for name, values in mirrored.items()], axis=0)
         return joined
 
-    def _measure(self, name: str, crossed: Scores) -> _Scale:
+    def _measure(self, name: str, crossed: Scores, nearest: float) -> _Scale:
         middle, upper = float(np.median(crossed)), self._order_statistic(crossed)[0]
-        nearest = float(crossed.min())
         # A square of a distance, so 0 is its natural end; energies have none, and no floor.
         floor = nearest**2 / middle if name == "mahalanobis" and nearest > 0 else None
         return _Scale(middle, upper, floor)

@@ -182,3 +182,14 @@ def test_wrong_use() -> None:
             OodGate(**wrong)
     with pytest.raises(ValueOutOfRange):
         Mahalanobis("triple")
+
+
+@pytest.mark.parametrize("n", [20, 40, 100])
+def test_the_films_a_gate_was_fitted_on_are_not_too_near_for_it(n: int) -> None:
+    """They lie nearer to its mean than any new film; a user who predicts a whole cohort meets them again."""
+    random = np.random.default_rng(n)
+    x, z = random.normal(size=(n, 128)), random.normal(size=(n, 3))
+    gate = OodGate().fit(x, z, patients=np.arange(n))
+    assert not gate.is_out(x, z).any()
+    collapsed = 0.01 * random.normal(size=(50, 128))
+    assert gate.is_out(collapsed, np.zeros((50, 3))).all()
