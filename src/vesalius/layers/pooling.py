@@ -1,7 +1,8 @@
 """From patch logits to the logit of the whole: a film's patches here, a slide's patches later.
 
-The whole is explained by its patches: every rule is a weighted mean of patch logits or a soft maximum of them,
-so a heat map of the patch logits is the model's own evidence and not a guess made afterwards.
+The whole is made of its patches: every rule is a weighted mean of patch logits or a soft maximum of them, so a heat map of the
+patch logits is the model's own evidence and not a guess made afterwards. With `logsumexp`, `mean` and `max` the patch logits say
+all; with `attention` they leave out how much each patch counts.
 """
 
 from __future__ import annotations

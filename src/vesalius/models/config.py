@@ -41,7 +41,7 @@ class ClassifierConfig:
     encoder: Encoder = "vit-base-16"
     size_px: int = 512
     channels: int = 1
-    pooling: Pooling = "attention"
+    pooling: Pooling = "logsumexp"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

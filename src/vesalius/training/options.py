@@ -106,7 +106,7 @@ class ClassifierOptions:
     """side of the square the network sees, in pixels"""
     channels: Literal[1, 3] = 1
     """3 repeats the film, for encoders that were trained on colour"""
-    pooling: Pooling = "attention"
+    pooling: Pooling = "logsumexp"
     """how patch logits become the film's logit"""
     dropout: float = 0.0
     """share of patch features left out before the head, in training"""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.stores import square_films
 
+from tests.stores import square_films
 from vesalius.errors import RunError
 from vesalius.models.classifier import Classifier, build_classifier
 from vesalius.models.config import ClassifierConfig
@@ -95,8 +95,8 @@ def test_a_bare_file_gives_its_encoder_only(earlier: Path) -> None:
 
 
 def test_another_pooling_begins_its_own_part_anew(earlier: Path) -> None:
-    network, config = network_of(7, pooling="logsumexp")
-    assert initialise(network, config, earlier) == ["not in the earlier run, so begun anew: pooling.log_sharpness"]
+    network, config = network_of(7, pooling="attention")
+    assert initialise(network, config, earlier) == ["not in the earlier run, so begun anew: attention.bias, attention.weight"]
 
 
 def test_another_encoder_is_refused(earlier: Path, tmp_path: Path) -> None:
