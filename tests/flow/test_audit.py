@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.bundles import SIZE_PX, make_bundle, make_film
 
 import vesalius
+from tests.bundles import SIZE_PX, make_bundle, make_film
 from vesalius.audit.answers import CODES, answer_store
 from vesalius.bundle.verify import verify
 from vesalius.cli import main

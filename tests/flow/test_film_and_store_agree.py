@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.films import film, picture_bytes, ramp, save
 
+from tests.films import film, picture_bytes, ramp, save
 from vesalius.datasets.ingest import IngestOptions, ingest
 from vesalius.datasets.store import Store
 from vesalius.dicom.read import read

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.films import film, save
 
+from tests.films import film, save
 from vesalius.datasets.store import MANIFEST_FILE, Store
 
 N_FILMS, SIDE = 56, 1000

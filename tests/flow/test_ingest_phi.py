@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from tests.films import film, ramp, save
 
+from tests.films import film, ramp, save
 from vesalius.cli import main
 from vesalius.datasets.store import Store
 

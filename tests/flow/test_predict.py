@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.bundles import make_bundle, make_film
 from tests.films import film, save
-
 from vesalius.cli import main
 
 FILMS = 40

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stores import square_films
 
 TIMES = {"seconds", "films_per_second"}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from tests.stores import square_films
 
 STILL = "--rotate-deg 0 --scale 0 --shift 0 --gamma 0 --contrast 0 --noise 0 --blur 0"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from tests.bundles import make_bundle, make_film
 
+from tests.bundles import make_bundle, make_film
 from vesalius.bundle.load import load
 from vesalius.bundle.predictor import Predictor
 from vesalius.types import Image, Prediction, Reason, View

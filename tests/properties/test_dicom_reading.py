@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
-from tests.films import dicom_bytes, film, picture_bytes, ramp, save
 
+from tests.films import dicom_bytes, film, picture_bytes, ramp, save
 from vesalius.dicom.read import read
 from vesalius.dicom.resample import dequantise, quantise, resize_to_square
 from vesalius.errors import UnreadableImage

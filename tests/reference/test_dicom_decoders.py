@@ -24,8 +24,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from tests.films import dicom_bytes, film, picture_bytes, ramp, save
 
+from tests.films import dicom_bytes, film, picture_bytes, ramp, save
 from vesalius.dicom.dataset import open_dataset, quiet
 from vesalius.dicom.notes import Notes
 from vesalius.dicom.pixels import check_layout, decode

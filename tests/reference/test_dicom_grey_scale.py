@@ -8,8 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
-from tests.films import film, ramp, save
 
+from tests.films import film, ramp, save
 from vesalius.dicom.read import read
 
 FIVE = np.array([[0, 1000, 2048, 3000, 4095]], np.uint16)

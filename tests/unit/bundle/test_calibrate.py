@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.bundles import CONFIG, FINDINGS, PREPROCESSING, make_network
 
+from tests.bundles import CONFIG, FINDINGS, PREPROCESSING, make_network
 from vesalius.bundle.calibrate import CalibrationOptions, calibrate, describe
 from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 from vesalius.inference.film import FilmInference, NetworkOutput

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
-from tests.bundles import FINDINGS, PREPROCESSING, make_film
 
+from tests.bundles import FINDINGS, PREPROCESSING, make_film
 from vesalius.bundle.load import load
 from vesalius.bundle.predictor import Predictor
 from vesalius.inference.film import NetworkOutput

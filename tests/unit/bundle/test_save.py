@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.bundles import make_bundle, make_film
 
+from tests.bundles import make_bundle, make_film
 from vesalius.bundle import save as saving
 from vesalius.bundle.card import write_card
 from vesalius.bundle.load import load

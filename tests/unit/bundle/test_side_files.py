@@ -7,9 +7,9 @@ from typing import Any
 
 import pydicom
 import pytest
+
 from tests.bundles import make_film
 from tests.films import PLANTED_NAME, film, save
-
 from vesalius.bundle.side_files import place_in, write_report
 from vesalius.dicom.read import read
 from vesalius.types import Decision, Finding, Image, Prediction

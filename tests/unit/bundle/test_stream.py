@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.bundles import make_film
 
+from tests.bundles import make_film
 from vesalius.bundle import stream
 from vesalius.bundle.cases import Case, list_cases
 from vesalius.bundle.load import load

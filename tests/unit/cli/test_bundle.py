@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.bundles import make_bundle
 
+from tests.bundles import make_bundle
 from vesalius.bundle.save import attach_audit
 from vesalius.cli import main
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.bundles import CONFIG, make_film, make_run, make_store
 
+from tests.bundles import CONFIG, make_film, make_run, make_store
 from vesalius.bundle.load import load
 from vesalius.cli import main
 from vesalius.datasets.store import Store

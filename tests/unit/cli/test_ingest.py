@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.films import film, ramp, save
 
+from tests.films import film, ramp, save
 from vesalius.cli import main
 from vesalius.cli.ingest import parse_fractions, parse_structures
 from vesalius.errors import LabelsError

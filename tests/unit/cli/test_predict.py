@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+
 from tests.bundles import make_bundle, make_film
 from tests.films import PLANTED_NAME, film, picture_bytes, save
-
 from vesalius.cli import main
 
 LINE_KEYS = ["case", "image_id", "bundle", "seconds", "findings", "ood", "warnings", "error"]

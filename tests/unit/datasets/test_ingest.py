@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import PIL.Image
 import pytest
-from tests.crashing import write_part_or_die
-from tests.films import film, ramp, save
 
 import vesalius.datasets.ingest as module
+from tests.crashing import write_part_or_die
+from tests.films import film, ramp, save
 from vesalius.datasets.identity import PatientKey
 from vesalius.datasets.ingest import IngestOptions, ingest
 from vesalius.datasets.manifest import write_manifest

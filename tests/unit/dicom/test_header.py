@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.films import film, save
 
+from tests.films import film, save
 from vesalius.dicom.read import Header, read_with_header
 
 

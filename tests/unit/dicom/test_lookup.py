@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from tests.films import film, ramp, save
 
+from tests.films import film, ramp, save
 from vesalius.dicom.read import read
 from vesalius.types import Image
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.films import ramp
 
+from tests.films import ramp
 from vesalius.dicom.quality import quality_problem
 from vesalius.types import Image
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.films import picture_bytes, ramp
 
+from tests.films import picture_bytes, ramp
 from vesalius.dicom.read import read
 from vesalius.types import Image
 

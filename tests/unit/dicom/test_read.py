@@ -22,8 +22,8 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     RLELossless,
 )
-from tests.films import PLANTED_NAME, dicom_bytes, film, picture_bytes, ramp, save
 
+from tests.films import PLANTED_NAME, dicom_bytes, film, picture_bytes, ramp, save
 from vesalius.dicom.read import read, read_with_header
 from vesalius.errors import UnreadableImage
 from vesalius.types import View

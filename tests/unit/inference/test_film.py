@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from tests.bundles import PREPROCESSING, SIZE_PX, make_film, make_network
 
+from tests.bundles import PREPROCESSING, SIZE_PX, make_film, make_network
 from vesalius.errors import BundleError, EmptyInput
 from vesalius.inference.film import VIEWS, FilmInference, FilmView, NetworkOutput, join, look
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.sr.codedict import codes
-from tests.films import PLANTED_NAME, film, picture_bytes, ramp, save
 
+from tests.films import PLANTED_NAME, film, picture_bytes, ramp, save
 from vesalius.dicom.read import read
 from vesalius.errors import EmptyInput, FileMissing, NotDicom, NotFitted, VesaliusError
 from vesalius.reporting.finding_codes import finding_code

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.films import ramp
 
+from tests.films import ramp
 from vesalius.errors import EmptyInput, ShapeMismatch
 from vesalius.reporting.heatmap import overlay, save_overlays
 from vesalius.types import Decision, Finding, Image, Prediction, Reason

@@ -11,8 +11,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
-from tests.stores import square_films
 
+from tests.stores import square_films
 from vesalius.datasets.store import Store
 from vesalius.datasets.transforms import AugmentationOptions
 from vesalius.errors import LabelsError, RunError
