@@ -14,11 +14,13 @@ Encoder = Literal[
     "vit-large-16",
     "vit-conv-small",
     "resnet-small",
+    "resnet-small-8",
     "resnet-18",
     "resnet-50",
     "densenet-121",
 ]
-"""ViTs by size and patch; `vit-conv-small` has a convolutional stem; `resnet-small` is for small data and small machines."""
+"""ViTs by size and patch; `vit-conv-small` has a convolutional stem; `resnet-small` is for small data and small machines, and
+`resnet-small-8` is the same with patches of 8 px, for findings smaller than 16."""
 
 Pooling = Literal["attention", "logsumexp", "mean", "max"]
 """How patch logits become the film's logit: see `vesalius.layers.pooling`."""

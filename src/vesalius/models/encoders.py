@@ -80,15 +80,24 @@ class ConvolutionalStem(nn.Sequential):
 
 
 class ResNetEncoder(nn.Module):
-    """A residual network without its classifier."""
+    """A residual network without its classifier.
 
-    def __init__(self, config: ClassifierConfig, **sizes: Any) -> None:
+    Args:
+        config: What the classifier is made of.
+        fine: The last stage keeps the grid of the one before it, so that patches are half as large.
+        sizes: As transformers' ResNetConfig takes them.
+    """
+
+    def __init__(self, config: ClassifierConfig, *, fine: bool = False, **sizes: Any) -> None:
         super().__init__()
         from transformers import ResNetConfig, ResNetModel
 
         resnet = ResNetModel(ResNetConfig(num_channels=config.channels, **sizes))
         self.embedder, self.stages = resnet.embedder, resnet.encoder
         self.dim = int(sizes["hidden_sizes"][-1])
+        if fine:
+            entry = self.stages.stages[-1].layers[0]
+            entry.shortcut.convolution.stride = entry.layer[0].convolution.stride = (1, 1)
 
     def forward(self, images: Float[Tensor, "case channel height width"]) -> Float[Tensor, "case dim rows columns"]:
         """Returns the last stage's map."""
@@ -111,15 +120,16 @@ class DenseNetEncoder(nn.Module):
         return torch.relu(self.features(images))
 
 
+RESNET_SMALL: dict[str, Any] = {"embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [2, 2, 2], "layer_type": "basic"}
+
 ENCODERS: dict[Encoder, Callable[[ClassifierConfig], nn.Module]] = {
     "vit-tiny-16": lambda config: VitEncoder(config, dim=192, depth=12, heads=3),
     "vit-small-16": lambda config: VitEncoder(config, dim=384, depth=12, heads=6),
     "vit-base-16": lambda config: VitEncoder(config, dim=768, depth=12, heads=12),
     "vit-large-16": lambda config: VitEncoder(config, dim=1024, depth=24, heads=16),
     "vit-conv-small": lambda config: VitEncoder(config, dim=128, depth=4, heads=4, convolutional=True),
-    "resnet-small": lambda config: ResNetEncoder(
-        config, embedding_size=32, hidden_sizes=[32, 64, 128], depths=[2, 2, 2], layer_type="basic"
-    ),
+    "resnet-small": lambda config: ResNetEncoder(config, **RESNET_SMALL),
+    "resnet-small-8": lambda config: ResNetEncoder(config, fine=True, **RESNET_SMALL),
     "resnet-18": lambda config: ResNetEncoder(
         config, embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic"
     ),

@@ -12,7 +12,8 @@ from vesalius.models.classifier import build_classifier
 from vesalius.models.config import ClassifierConfig, Encoder, Pooling
 from vesalius.models.encoders import ENCODERS
 
-LIGHT = ["vit-tiny-16", "vit-conv-small", "resnet-small", "resnet-18"]
+LIGHT = ["vit-tiny-16", "vit-conv-small", "resnet-small", "resnet-small-8", "resnet-18"]
+PATCH_PX = {"resnet-small-8": 8, "resnet-18": 32}  # 16 for the others
 
 
 def build(encoder: str = "resnet-small", **options):
@@ -33,7 +34,8 @@ def test_shapes(encoder: str, channels: int) -> None:
         larger = network(torch.randn(1, channels, 128, 128))
     assert output.logits.shape == (2, 3)
     assert output.features.shape[0] == 2
-    assert output.patch_logits.shape[:2] == (2, 3)
+    side = 64 // PATCH_PX.get(encoder, 16)
+    assert output.patch_logits.shape == (2, 3, side, side)
     assert larger.patch_logits.shape[2:] == tuple(2 * side for side in output.patch_logits.shape[2:])
 
 
