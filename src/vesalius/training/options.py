@@ -47,7 +47,7 @@ class OptimizationOptions:
     """How the weights move: AdamW, warm-up and cosine, clipping, averaging."""
 
     learning_rate: float = 1e-3
-    """the highest learning rate, reached after the warm-up; a large ViT wants about 1e-4"""
+    """the highest learning rate, reached after the warm-up; large networks want less, a ViT-B/16 about 1e-4"""
     weight_decay: float = 0.05
     """AdamW's decoupled decay; none on biases, norms and position embeddings"""
     warmup: float = 0.05
@@ -114,7 +114,7 @@ class ClassifierOptions:
     """per-label loss; asymmetric and focal lean towards rare findings"""
     uncertain_labels: UncertainPolicy = "ignore"
     """what a -1 in the labels means while training"""
-    evidence_weight: float = 0.5
+    evidence_weight: float = 6.0
     """weight of the loss that holds patch logits to the finding masks, where the store has any; 0 = none"""
     balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """weigh present films of a finding by absent / present"""
