@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 READ_AT_ONCE = 64
 MASK_SIDE = 32
-PATCH_PX = 16
-"""Finding masks are held as small as patch evidence, one value a patch of 16 px, but not below 32 x 32: augmentation moves them."""
+PATCH_PX = 8
+"""Finding masks are held as small as patch evidence, one value a patch of 8 px, but not below 32 x 32: augmentation moves them."""
 
 _LEVELS = np.float32(65535)
 
