@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vesalius.audit.evaluate import AuditResult
 
 
-@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
 @dataclass(frozen=True)
 class Command:
     """How far to trust a bundle: metrics with intervals, calibration, abstention, subgroups, other sites, foreign images.

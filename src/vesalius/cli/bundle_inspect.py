@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vesalius.bundle.verify import VerifiedBundle
 
 
-@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
 @dataclass(frozen=True)
 class Command:
     """What is in a bundle: findings, thresholds, calibrators, where it comes from, what its last audit found.

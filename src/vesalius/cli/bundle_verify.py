@@ -11,7 +11,6 @@ from vesalius.cli import EXIT_OK
 from vesalius.cli.console import Console
 
 
-@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
 @dataclass(frozen=True)
 class Command:
     """Is it the bundle it says it is? Checks every file against its SHA-256, and that none is missing or extra.

@@ -28,7 +28,6 @@ MACHINE_PATHS = ("store", "out", "init_from")
 """Settings of a run that name places on the machine it ran on; a bundle keeps none."""
 
 
-@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
 @dataclass(frozen=True)
 class Command:
     """A run into a locked bundle: calibrators, thresholds, abstention and the out-of-distribution gate.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vesalius.types import Image, Prediction
 
 
-@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
 @dataclass(frozen=True)
 class Command:
     """A bundle over films: one JSON line a case, and if asked for heat maps and DICOM structured reports.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from vesalius.cli import EXIT_OK
 from vesalius.cli.console import Console
@@ -32,7 +30,7 @@ class Command(ClassifierOptions):
 
     config: Path | None = None
     """take every setting from this run.toml; flags given beside it are stronger"""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: bool = False
     """print one machine-readable object"""
 
     def run(self) -> int:

@@ -7,7 +7,6 @@ Each batch costs one resampling. Everything random comes from the generator give
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,39 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vesalius.datasets.augmentation import AugmentationOptions
 from vesalius.errors import ShapeMismatch
 
 Images = Float[Tensor, "case 1 height width"]
 Masks = Float[Tensor, "case finding rows columns"]
-
-
-@dataclass(frozen=True)
-class AugmentationOptions:
-    """How far a film may be varied; 0 switches a change off.
-
-    Attributes:
-        rotate_deg: Turned by up to so many degrees either way.
-        scale: Enlarged or shrunk by up to this share.
-        shift: Moved by up to this share of the side, in each direction.
-        gamma: Grey curve x**g with g between 1/(1 + gamma) and 1 + gamma.
-        contrast: Greys stretched or squeezed about their mean, and brightened or darkened, by up to this share.
-        noise: Standard deviation of added noise, up to this; the grey range is 1.
-        blur: Standard deviation of a Gaussian blur, up to this many pixels.
-        horizontal_flip: Mirror half of the films. Only where left and right do not matter.
-        mixup: Alpha of the beta distribution that mixes pairs of films.
-        cutmix: Alpha of the beta distribution of the box pasted from another film.
-    """
-
-    rotate_deg: float = 7.0
-    scale: float = 0.10
-    shift: float = 0.05
-    gamma: float = 0.25
-    contrast: float = 0.15
-    noise: float = 0.02
-    blur: float = 0.5
-    horizontal_flip: bool = False
-    mixup: float = 0.0
-    cutmix: float = 0.0
 
 
 class Mixed(NamedTuple):

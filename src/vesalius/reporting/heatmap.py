@@ -80,7 +80,7 @@ def captioned(image: Image, finding: Finding, evidence: Float[np.ndarray, "heigh
     return canvas
 
 
-def save_overlays(prediction: Prediction, image: Image, folder: Path) -> list[Path]:
+def save_overlays(prediction: Prediction, image: Image, folder: str | Path) -> list[Path]:
     """Writes one PNG a finding, `CASE.FINDING.png`, and returns the paths in the order of the findings.
 
     Raises:
@@ -88,6 +88,7 @@ def save_overlays(prediction: Prediction, image: Image, folder: Path) -> list[Pa
     """
     if prediction.evidence is None:
         raise EmptyInput("the prediction holds no patch evidence: predict with evidence=True (`vesalius predict --heatmap DIR`)")
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stem = PurePosixPath(prediction.case).name  # whole: names of numbers and dots differ behind the last one
     paths = []

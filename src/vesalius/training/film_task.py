@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
-from vesalius.datasets.transforms import AugmentationOptions, Mixed, augment, mix
+from vesalius.datasets.transforms import Mixed, augment, mix
 from vesalius.losses.asymmetric import asymmetric_loss
 from vesalius.losses.evidence import evidence_loss
 from vesalius.losses.focal import focal_loss
@@ -80,7 +80,7 @@ def training_batch(fabric: Fabric, options: ClassifierOptions, setting: Setting,
     labels = setting.train_labels
     tables = (torch.from_numpy(table[cases]) for table in (labels.targets, labels.known, labels.uncertain))
     targets, known, uncertain = fabric.to_device(tuple(tables))
-    variation = AugmentationOptions(**vars(options.augmentation))
+    variation = options.augmentation
     if any(vars(variation).values()):
         images, masks = augment(images, masks, variation, generator)
     mixed = mix(Mixed(images, targets, known, masks, masks_known), variation, generator)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tomli_w
 import tyro
 
+from vesalius.datasets.augmentation import AugmentationOptions
 from vesalius.datasets.labels import UncertainPolicy
 from vesalius.errors import RunError
 from vesalius.models.config import Encoder, Pooling
@@ -63,32 +64,6 @@ class OptimizationOptions:
 
 
 @dataclass(frozen=True)
-class AugmentationSettings:
-    """How each training film is varied; no horizontal flip unless asked for: the heart is on the left."""
-
-    rotate_deg: float = 7.0
-    """turn by up to so many degrees"""
-    scale: float = 0.10
-    """enlarge or shrink by up to this share"""
-    shift: float = 0.05
-    """move by up to this share of the side"""
-    gamma: float = 0.25
-    """change the grey curve: exponent between 1/(1+x) and 1+x"""
-    contrast: float = 0.15
-    """stretch or squeeze the greys by up to this share"""
-    noise: float = 0.02
-    """add noise of up to this standard deviation; the grey range is 1"""
-    blur: float = 0.5
-    """blur by up to this standard deviation, in pixels"""
-    horizontal_flip: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """mirror half of the films; not where left and right matter"""
-    mixup: float = 0.0
-    """mix pairs of films; the alpha of the beta distribution, 0 = never"""
-    cutmix: float = 0.0
-    """paste a box of one film into another; the alpha of the beta distribution, 0 = never"""
-
-
-@dataclass(frozen=True)
 class ClassifierOptions:
     """Every setting of one run of the recipe `classifier`."""
 
@@ -116,7 +91,7 @@ class ClassifierOptions:
     """what a -1 in the labels means while training"""
     evidence_weight: float = 6.0
     """weight of the loss that holds patch logits to the finding masks, where the store has any; 0 = none"""
-    balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    balance: bool = False
     """weigh present films of a finding by absent / present"""
     epochs: float = 30.0
     """how often every film is seen"""
@@ -132,7 +107,7 @@ class ClassifierOptions:
     """steps between checkpoints, beside one at every evaluation: at most so much is lost by a stop"""
     optimization: tyro.conf.OmitArgPrefixes[OptimizationOptions] = field(default_factory=OptimizationOptions)
     """AdamW, learning rate, clipping, averaging"""
-    augmentation: tyro.conf.OmitArgPrefixes[AugmentationSettings] = field(default_factory=AugmentationSettings)
+    augmentation: tyro.conf.OmitArgPrefixes[AugmentationOptions] = field(default_factory=AugmentationOptions)
     """how films are varied"""
     precision: Precision = "float32"
     """bf16-mixed is faster on most machines; 16-mixed is for older GPUs"""

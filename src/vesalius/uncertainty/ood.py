@@ -119,7 +119,7 @@ class OodGate:
         self._detectors = {name: _detector(name).fit(x, z, y) for name in self.scores}
         # The films the final score was fitted on lie nearer to it than any new film, and must pass all the same.
         nearest = {name: min(float(crossed[name].min()), float(self._detectors[name].score(x, z).min())) for name in self.scores}
-        self._scale = {name: self._measure(name, values, nearest[name]) for name, values in crossed.items()}
+        self._scale = {name: self._measure(name, crossed[name], nearest[name]) for name in self.scores}
         self.reference_scores = self._joined(crossed)
         self._threshold, self.note = self._order_statistic(self.reference_scores)
         return self

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vesalius.datasets.transforms import AugmentationOptions, Mixed, augment, mix
+from vesalius.datasets.augmentation import AugmentationOptions
+from vesalius.datasets.transforms import Mixed, augment, mix
 from vesalius.errors import ShapeMismatch
 
 STILL = AugmentationOptions(rotate_deg=0, scale=0, shift=0, gamma=0, contrast=0, noise=0, blur=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,18 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from tests.stores import square_films
+from vesalius.datasets.augmentation import AugmentationOptions
 from vesalius.datasets.store import Store
-from vesalius.datasets.transforms import AugmentationOptions
 from vesalius.errors import LabelsError, RunError
 from vesalius.losses.multilabel import binary_cross_entropy
 from vesalius.losses.partial_labels import marginal_likelihood_loss
 from vesalius.models.classifier import build_classifier
 from vesalius.training.classifier import setup, train_classifier
 from vesalius.training.film_task import film_losses, label_loss, score_validation, training_batch
-from vesalius.training.options import AugmentationSettings, ClassifierOptions, OptimizationOptions
+from vesalius.training.options import ClassifierOptions, OptimizationOptions
 from vesalius.training.run import load_run
 
-STILL = AugmentationSettings(rotate_deg=0, scale=0, shift=0, gamma=0, contrast=0, noise=0, blur=0)
+STILL = AugmentationOptions(rotate_deg=0, scale=0, shift=0, gamma=0, contrast=0, noise=0, blur=0)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_an_unfinished_run_and_no_run_are_told_apart(store: Store, tmp_path: Pat
         {"loss": "asymmetric"},
         {"loss": "focal", "uncertain_labels": "marginalise"},
         {"balance": True, "accumulate": 2, "channels": 3, "dropout": 0.2},
-        {"uncertain_labels": "lsr", "augmentation": AugmentationSettings(mixup=0.4, cutmix=1.0)},
+        {"uncertain_labels": "lsr", "augmentation": AugmentationOptions(mixup=0.4, cutmix=1.0)},
         {"encoder": "vit-tiny-16", "pooling": "logsumexp", "precision": "bf16-mixed", "evidence_weight": 0.0},
         {"sites": ("A",), "findings": ("Lower",), "cache_gb": 0.0, "optimization": OptimizationOptions(swa=0.5)},
     ],
@@ -131,7 +131,7 @@ def test_every_choice_trains(store: Store, tmp_path: Path, changes: dict[str, ob
         ({"steps": 0}, "more than 0"),
         ({"precision": "16-mixed"}, "needs a GPU"),
         ({"loss": "focal", "balance": True}, "leave one of them out"),
-        ({"uncertain_labels": "marginalise", "augmentation": AugmentationSettings(mixup=1.0)}, "cannot be mixed"),
+        ({"uncertain_labels": "marginalise", "augmentation": AugmentationOptions(mixup=1.0)}, "cannot be mixed"),
         ({"sites": ("Z",)}, "no site Z; it has: A, B"),
     ],
 )
@@ -213,9 +213,3 @@ def test_macro_figures_are_means_of_what_is_defined(store: Store, tmp_path: Path
     assert np.isnan(figures["auroc"]["Lower"])
     assert figures["macro_auroc"] == figures["auroc"]["Upper"]
     assert figures["macro_auprc"] == figures["auprc"]["Upper"]
-
-
-def test_the_settings_of_augmentation_are_those_of_the_transforms() -> None:
-    """Two dataclasses, because the command line must not import torch: they must not drift apart."""
-    assert vars(AugmentationSettings()) == vars(AugmentationOptions())
-    assert [field.name for field in fields(AugmentationSettings)] == [field.name for field in fields(AugmentationOptions)]

@@ -8,9 +8,9 @@ import pytest
 import tyro
 
 from vesalius.cli.train_classifier import Command, defaults
+from vesalius.datasets.augmentation import AugmentationOptions
 from vesalius.errors import RunError
 from vesalius.training.options import (
-    AugmentationSettings,
     ClassifierOptions,
     OptimizationOptions,
     from_plain,
@@ -30,7 +30,7 @@ FAR_FROM_DEFAULT = ClassifierOptions(
     epochs=2.5,
     balance=True,
     optimization=OptimizationOptions(learning_rate=3e-5, swa=0.2),
-    augmentation=AugmentationSettings(horizontal_flip=True, mixup=0.4),
+    augmentation=AugmentationOptions(horizontal_flip=True, mixup=0.4),
     init_from=Path("earlier/run"),
 )
 
