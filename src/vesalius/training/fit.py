@@ -117,7 +117,8 @@ def fit(
     learner.averaged.to(fabric.device)
     standing = resume(fabric, learner, plan, folder)
     meter = Meter(fabric, standing)
-    for step, parts in prefetch(task.batch, range(standing.step, plan.steps), plan.parts):
+    batches = prefetch if fabric.device.type != "cpu" else one_by_one  # on a CPU a second thread only takes cores from the first
+    for step, parts in batches(task.batch, range(standing.step, plan.steps), plan.parts):
         rate = learning_rate(step, plan.steps, options)
         set_learning_rate(learner.optimizer, rate)
         torch.manual_seed(seed_of(plan.seed, step, fabric.global_rank))
@@ -203,6 +204,12 @@ def position(plan: Plan, standing: Standing, rate: float) -> dict[str, Any]:
     """Where in the run a line was written."""
     films = standing.step * plan.films
     return {"step": standing.step, "epoch": round(films / plan.epoch_films, 3), "films": films, "learning_rate": rate}
+
+
+def one_by_one(make: Callable[[int, int], Batch], steps: range, parts: int) -> Iterator[tuple[int, list[Batch]]]:
+    """Yields each step with its parts, made when they are asked for."""
+    for step in steps:
+        yield step, [make(step, part) for part in range(parts)]
 
 
 def prefetch(make: Callable[[int, int], Batch], steps: range, parts: int) -> Iterator[tuple[int, list[Batch]]]:
