@@ -137,6 +137,26 @@ def foreign(data: Path, out: Path, bundle_path: Path) -> dict[str, dict[str, flo
     return table
 
 
+def change(out: Path) -> dict[str, float]:
+    """Macro-AUROC of the 14 findings with pre-training on simulated films minus without, on the same films and resamples."""
+    import vesalius as vs
+    from vesalius.metrics import known_labels
+    from vesalius.metrics.intervals import PatientResamples, ranking_draws
+
+    store = vs.Store(out / "store")
+    rows = store.rows(split="test", sites=["NIH"])
+    labels = known_labels(store.labels(FINDINGS))[rows]
+    plan = PatientResamples.of(store.manifest["patient_id"].to_numpy()[rows], len(rows), resamples=1000)
+    draws = []
+    for name in ("scratch", "pretrained"):
+        answers = vs.load(out / name / "bundle").predict_batch([store.image(int(row)) for row in rows])
+        logits = np.array([[answer[finding].logit for finding in FINDINGS] for answer in answers])
+        draws.append(np.nanmean(ranking_draws(labels, logits, plan)[0], axis=1))
+    difference = draws[1] - draws[0]  # the first draw is the films as they are
+    low, high = np.percentile(difference[1:], [2.5, 97.5])
+    return {"value": float(difference[0]), "low": float(low), "high": float(high)}
+
+
 def show(folder: Path) -> dict[str, object]:
     """Returns the findings and the two checks of one audit, as audit.json has them."""
     return json.loads((folder / "report" / "audit.json").read_text())
@@ -164,6 +184,9 @@ def main() -> None:
             continue
         folder = fit(out, name, steps=options.steps, size=options.size, seed=options.seed, init_from=init)
         results[name] = {"audit": show(folder), "foreign": foreign(options.data, out, folder / "bundle")}
+    if "pretrained" in results:
+        results["pretrained_minus_scratch"] = change(out)
+        print(json.dumps(results["pretrained_minus_scratch"]))
     (out / "results.json").write_text(json.dumps(results, indent=1))
 
 
