@@ -6,7 +6,17 @@ A message says what was got, what was expected and the next step, and never quot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+PLACES_NAMED = 5
+
+
+def name_places(numbers: Sequence[int], word: str = "line") -> str:
+    """Returns "line 3" or "lines 3, 4, 9 and 12 more": where to look, without what stands there."""
+    shown = ", ".join(map(str, numbers[:PLACES_NAMED]))
+    rest = f" and {len(numbers) - PLACES_NAMED} more" if len(numbers) > PLACES_NAMED else ""
+    return f"{word}{'s' if len(numbers) > 1 else ''} {shown}{rest}"
 
 
 class VesaliusError(Exception):
@@ -153,6 +163,18 @@ class LabelsError(VesaliusError, ValueError):
     code = "labels"
 
 
+class OutputsError(VesaliusError, ValueError):
+    """A file of model outputs (`vesalius uq`) that cannot be used as it is."""
+
+    code = "outputs"
+
+
+class RuleError(VesaliusError, ValueError):
+    """A decision rule that cannot be read, or does not fit what it is asked about."""
+
+    code = "rule"
+
+
 class StoreError(VesaliusError):
     """A store that is missing, unfinished or made with other settings."""
 
@@ -193,3 +215,37 @@ class MissingDependency(VesaliusError, ImportError):
     """An optional part is not installed; the message has the command that installs it."""
 
     code = "missing_dependency"
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError, what: str) -> MissingDependency | None:
+        """Returns the error to raise where `what` met a module that one of the extras brings; None for any other module."""
+        module = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+        if extra is None:
+            return None
+        return cls(f"{what} needs {module}, which is not installed here; get it with: pip install 'vesalius[{extra}]'")
+
+
+EXTRAS = {
+    "films": (
+        "torch",
+        "transformers",
+        "monai",
+        "lightning_fabric",
+        "safetensors",
+        "pandas",
+        "pyarrow",
+        "h5py",
+        "PIL",
+        "pydicom",
+        "highdicom",
+        "gdcm",
+        "openjpeg",
+        "pylibjpeg",
+        "jpeg_ls",
+        "tomli_w",
+        "matplotlib",
+        "nibabel",
+    ),
+}
+"""Modules that are not there after a plain `pip install vesalius`, under the extra of pyproject.toml that brings them."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from vesalius.datasets.splits import SPLITS
-from vesalius.errors import LabelsError
+from vesalius.errors import LabelsError, name_places
 
 Key = Literal["file", "sop_instance_uid", "study_instance_uid"]
 KEYS: tuple[Key, ...] = get_args(Key)
@@ -21,7 +21,6 @@ FACTS = ("patient_id", "study_id", "site", "view_position", "sex", "age_years", 
 VIEWS = {"PA": "PA", "AP": "AP", "LATERAL": "LATERAL", "LL": "LATERAL", "RL": "LATERAL", "LAT": "LATERAL"}
 SEXES = ("M", "F", "O")
 OLDEST_YEARS = 130.0
-LINES_NAMED = 5
 
 _LABELS = {"": None, "1": 1, "0": 0, "-1": -1}
 _NOT_READ_HERE = {
@@ -194,14 +193,7 @@ def _labels(name: str, values: Sequence[str], numbers: Sequence[int]) -> list[in
 
 def _complain(numbers: Sequence[int], what: str, next_step: str) -> None:
     if numbers:
-        raise LabelsError(f"labels CSV, {name_lines(numbers)}: {what}; {next_step}")
-
-
-def name_lines(numbers: Sequence[int]) -> str:
-    """Returns "line 3" or "lines 3, 4, 9 and 12 more"."""
-    shown = ", ".join(map(str, numbers[:LINES_NAMED]))
-    rest = f" and {len(numbers) - LINES_NAMED} more" if len(numbers) > LINES_NAMED else ""
-    return f"line{'s' if len(numbers) > 1 else ''} {shown}{rest}"
+        raise LabelsError(f"labels CSV, {name_places(numbers)}: {what}; {next_step}")
 
 
 def plain_path(value: str) -> str:
