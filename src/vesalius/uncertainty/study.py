@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float64, Int64, Real, Shaped
+from jaxtyping import Float64, Real, Shaped
 
 from vesalius.errors import ShapeMismatch, ValueOutOfRange
 from vesalius.uncertainty.curves import RiskCoverage, risk_coverage
+from vesalius.uncertainty.units import number_units
 
 StudyLoss = Literal["hamming", "worst"]
 
@@ -69,7 +70,7 @@ def study_uncertainty(
     chosen = doubt[:, _critical(critical, doubt.shape[1])]
     if np.isnan(chosen).any():
         raise ValueOutOfRange("an uncertainty is NaN; give an unknown one the value that stands for no answer, such as inf")
-    group, n_studies = _groups(studies, len(doubt))
+    group, n_studies = number_units(studies, len(doubt), "studies")
     worst = np.full(n_studies, -np.inf)
     np.maximum.at(worst, group, chosen.max(axis=1, initial=-np.inf))
     return worst
@@ -106,7 +107,7 @@ def study_residuals(
         raise ValueOutOfRange(f"loss {loss!r}; expected one of {', '.join(get_args(StudyLoss))}")
     chosen = table[:, _critical(critical, table.shape[1])]
     known = ~np.isnan(chosen)
-    group, n_studies = _groups(studies, len(table))
+    group, n_studies = number_units(studies, len(table), "studies")
     count = np.bincount(group, known.sum(axis=1), n_studies)
     if loss == "worst":
         found = np.full(n_studies, -np.inf)
@@ -137,9 +138,7 @@ def study_risk_coverage(
     Checked against: a loop over every cut and every study (tests/reference).
     """
     _tables(uncertainty, residuals)
-    return risk_coverage(
-        study_uncertainty(uncertainty, studies, critical=critical), study_residuals(residuals, studies, loss=loss)
-    )
+    return risk_coverage(study_uncertainty(uncertainty, studies, critical=critical), study_residuals(residuals, studies, loss=loss))
 
 
 def _tables(first: object, second: object) -> tuple[Float64[np.ndarray, "case finding"], Float64[np.ndarray, "case finding"]]:
@@ -154,13 +153,3 @@ def _critical(critical: Sequence[int] | None, n_findings: int) -> list[int]:
     if not chosen or not all(0 <= index < n_findings for index in chosen):
         raise ValueOutOfRange(f"critical findings {chosen}; expected at least one position from 0 to {n_findings - 1}")
     return chosen
-
-
-def _groups(studies: Shaped[np.ndarray, "case"] | None, n_cases: int) -> tuple[Int64[np.ndarray, "case"], int]:
-    if studies is None:
-        return np.arange(n_cases), n_cases
-    names = np.asarray(studies)
-    if names.shape != (n_cases,):
-        raise ShapeMismatch(f"studies {names.shape}; expected ({n_cases},), one a film")
-    distinct, group = np.unique(names, return_inverse=True)
-    return group.astype(np.int64), len(distinct)
