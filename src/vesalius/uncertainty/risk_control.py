@@ -35,7 +35,7 @@ from vesalius.uncertainty.risk_bounds import (
     losses_of_units,
     passes_in_order,
 )
-from vesalius.uncertainty.units import Reduce, number_units, part_of_units, reduce_units
+from vesalius.uncertainty.units import Reduce, known_units, part_of_units, reduce_units
 
 ORDER_SHARE = 1 / 3
 """Share of the units that proposes thresholds and their order; the others test them."""
@@ -251,9 +251,8 @@ def rate_controlled_threshold(
     assert rate is not None
     check_share("confidence", confidence)
     check_share("sensitivity" if sensitivity is not None else "specificity", rate)
-    unit, n_units = number_units(patients, len(np.asarray(labels)))
     truth, numbers, _ = known_cases(labels, scores)
-    unit = unit[~np.isnan(known_labels(labels))]
+    unit, n_units = known_units(patients, ~np.isnan(known_labels(labels)))
     chosen = truth == (1 if sensitivity is not None else 0)
     sign = -1.0 if sensitivity is not None else 1.0
     worst = reduce_units(sign * numbers[chosen], unit[chosen], n_units, "worst")
@@ -281,5 +280,5 @@ def _known_units(
         raise EmptyInput("no case with a known residual; a threshold needs at least one")
     if np.isnan(doubt[known]).any() or not ((loss[known] >= 0) & (loss[known] <= 1)).all():
         raise ValueOutOfRange("an uncertainty is NaN, or a residual lies outside [0, 1], where the residual is known")
-    unit, n_units = number_units(None if patients is None else np.asarray(patients)[known], int(known.sum()))
+    unit, n_units = known_units(patients, known)
     return doubt[known], loss[known], unit, n_units

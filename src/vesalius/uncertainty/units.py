@@ -32,6 +32,18 @@ def number_units(
     return number.astype(np.int64), len(distinct)
 
 
+def known_units(
+    names: Shaped[np.ndarray, "case"] | None, known: Bool[np.ndarray, "case"], what: str = "patients"
+) -> tuple[Int64[np.ndarray, "known"], int]:
+    """As `number_units`, for the known cases only: units without one are not counted.
+
+    Raises:
+        ShapeMismatch: Not one name a case.
+    """
+    unit, _ = number_units(names, len(known), what)
+    return number_units(None if names is None else unit[known], int(known.sum()))
+
+
 def reduce_units(
     values: Float64[np.ndarray, "case"], unit: Int64[np.ndarray, "case"], n_units: int, how: Reduce
 ) -> Float64[np.ndarray, "unit"]:
