@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vesalius.audit.figures import interval_text, present_cohorts
+from vesalius.audit.drawing import interval_text
+from vesalius.audit.figures import present_cohorts
 from vesalius.audit.key_figures import KIND_WORDS
 
 

@@ -68,7 +68,8 @@ def audit_bundle(
         EmptyInput: The store has no film to audit; see `audit`.
     """
     from vesalius.audit.card import audit_section
-    from vesalius.audit.report import audit_json, write_report
+    from vesalius.audit.page import json_text
+    from vesalius.audit.report import write_report
     from vesalius.bundle.card import write_card
     from vesalius.bundle.load import load
     from vesalius.bundle.save import attach_audit
@@ -78,7 +79,7 @@ def audit_bundle(
     result = audit(predictor, Store(Path(store)), options, progress)
     write_report(result, Path(out) if out is not None else Path(bundle).resolve().parent / "report")
     card = write_card(predictor.description, predictor.id, audit_section(result.document))
-    attach_audit(Path(bundle), {"card.md": card.encode(), "audit/audit.json": audit_json(result.document).encode()})
+    attach_audit(Path(bundle), {"card.md": card.encode(), "audit/audit.json": json_text(result.document).encode()})
     return result
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vesalius.audit.page import fixed, signed
+
 KIND_WORDS = {
     "noise": "noise",
     "blank": "blank images",
@@ -29,7 +31,7 @@ def _row(id_: str, label: str, cohort: str, one: Mapping[str, Any], shape: str, 
     def write(value: float) -> str:
         if shape == "%":
             return f"{100 * value:.1f} %"
-        return f"{value:+.3f}".replace("-", "−") if shape == "+3" else f"{value:.3f}"
+        return signed(value) if shape == "+3" else f"{value:.3f}"
 
     value, low, high = (one.get(name) for name in ("value", "low", "high"))
     between = " to " if shape == "+3" else "–"
@@ -68,14 +70,16 @@ def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
     one = cohort["macro"]["nll_change"]
     if one["value"] is None or one["low"] is None:
         meaning = "Too few films to say."
+    elif one["low"] <= 0 <= one["high"]:
+        meaning = "No change is shown: the interval includes zero."
+    elif float(fixed(one["value"])) == 0:
+        meaning = "No change to speak of: it rounds to zero."
     elif one["high"] < 0:
         meaning = "Calibration made it better."
-    elif one["low"] > 0:
-        meaning = "Calibration made it worse."
     else:
-        meaning = "The interval includes zero: neither better nor worse is shown."
+        meaning = "Calibration made it worse."
     brier = cohort["macro"]["brier_change"]
-    beside = "" if brier["value"] is None else f" Brier score changes by {brier['value']:+.3f}.".replace("-", "−")
+    beside = "" if brier["value"] is None else f" Brier score changes by {signed(brier['value'])}."
     return _row("nll_change", f"NLL, after minus before calibration, {name}", name, one, "+3", meaning + beside)
 
 

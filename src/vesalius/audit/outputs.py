@@ -9,12 +9,13 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Real, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 from scipy.special import expit, logit
 
+from vesalius.audit.outputs_source import Source, listed
 from vesalius.errors import OutputsError, name_places
 
 Kind = Literal["logit", "probability"]
@@ -22,7 +23,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 OWN_COLUMNS = ("patient_id", "split", "features", "member_logits", "findings")
 SPLITS = ("calibration", "test")
 OTHER_SPLITS = ("train", "validation")
-NAMES_SHOWN = 12
 CERTAIN = 1e-7
 """A probability of 0 or 1 has no logit; it is taken as this far from it, the last step that float32 can show below 1."""
 
@@ -68,29 +68,22 @@ class Outputs:
 
     def take(self, chosen: Bool[np.ndarray, "case"]) -> Outputs:
         """Returns the chosen cases."""
-        names = ("places", "logits", "probabilities", "labels", "patients", "split", "features")
-        parts = {name: None if getattr(self, name) is None else getattr(self, name)[chosen] for name in names}
-        members = None if self.member_logits is None else self.member_logits[:, chosen]
-        return replace(self, **parts, member_logits=members, columns={name: v[chosen] for name, v in self.columns.items()})
 
+        def part(array: Shaped[np.ndarray, "case"] | None) -> Shaped[np.ndarray, "case"] | None:
+            return None if array is None else array[chosen]
 
-class Source(Protocol):
-    """A file that was opened: columns by name, not yet understood."""
-
-    file: str
-    place: str
-    column: str
-    names: tuple[str, ...]
-    places: Int64[np.ndarray, "case"]
-    features: Real[np.ndarray, "*axes"] | None
-    member_logits: Real[np.ndarray, "*axes"] | None
-    member_findings: tuple[str, ...] | None
-
-    def numbers(self, name: str) -> Float64[np.ndarray, "case"]:
-        """One column as numbers, NaN where blank."""
-
-    def words(self, name: str) -> Shaped[np.ndarray, "case"]:
-        """One column as words, None where blank."""
+        return replace(
+            self,
+            places=self.places[chosen],
+            logits=self.logits[chosen],
+            probabilities=self.probabilities[chosen],
+            labels=self.labels[chosen],
+            patients=part(self.patients),
+            split=part(self.split),
+            columns={name: values[chosen] for name, values in self.columns.items()},
+            features=part(self.features),
+            member_logits=None if self.member_logits is None else self.member_logits[:, chosen],
+        )
 
 
 def read_outputs(path: Path, *, labelled: bool = True) -> Outputs:
@@ -162,7 +155,7 @@ def _findings(source: Source, *, labelled: bool) -> tuple[tuple[str, ...], tuple
     labels = [name.removeprefix("label:") for name in source.names if name.startswith("label:")]
     both = [name for name in given["logit"] if name in given["probability"]]
     if both:
-        notices.append(f"both logit and probability were given for {_list(both)}: the logit is used")
+        notices.append(f"both logit and probability were given for {listed(both)}: the logit is used")
     answered: dict[str, Kind] = {}
     for column in source.names:
         kind, _, name = column.partition(":")
@@ -172,14 +165,14 @@ def _findings(source: Source, *, labelled: bool) -> tuple[tuple[str, ...], tuple
         answered = dict.fromkeys(source.member_findings or labels, "logit")
     if not answered:
         raise OutputsError(
-            f"{source.file} has no {source.column} logit:NAME or probability:NAME; it has: {_list(source.names)}. "
+            f"{source.file} has no {source.column} logit:NAME or probability:NAME; it has: {listed(source.names)}. "
             f"Rename the model's {source.column}s, such as logit:Effusion beside label:Effusion"
         )
     if not labelled:
         return tuple(answered), tuple(answered.values()), notices
     if not labels:
         raise OutputsError(
-            f"{source.file} has no {source.column} label:NAME; it has: {_list(source.names)}. "
+            f"{source.file} has no {source.column} label:NAME; it has: {listed(source.names)}. "
             f"Add label:{next(iter(answered))} with 1 present, 0 absent, -1 uncertain or blank unknown"
         )
     lonely = [name for name in labels if name not in answered]
@@ -191,7 +184,7 @@ def _findings(source: Source, *, labelled: bool) -> tuple[tuple[str, ...], tuple
         raise OutputsError(f"{source.file}: label:{lonely[0]} has no logit:{lonely[0]} or probability:{lonely[0]}; {hint}")
     unlabelled = [name for name in answered if name not in labels]
     if unlabelled:
-        notices.append(f"without a label, so left out: {_list(unlabelled)}")
+        notices.append(f"without a label, so left out: {listed(unlabelled)}")
     kept = {name: kind for name, kind in answered.items() if name in labels}
     return tuple(kept), tuple(kept.values()), notices
 
@@ -208,12 +201,12 @@ def _answers(
             values = members[:, :, index].mean(axis=0)
         else:
             values = source.numbers(column)
-        _complain(source, np.isinf(values), column, "an infinite number", "expected a finite one")
+        source.complain(np.isinf(values), column, "an infinite number", "expected a finite one")
         if kind == "logit":
             logits[:, index], probabilities[:, index] = values, expit(values)
             continue
         outside = (values < 0) | (values > 1)
-        _complain(source, outside, column, "a number outside [0, 1]", f"call it logit:{name} if these are logits")
+        source.complain(outside, column, "a number outside [0, 1]", f"call it logit:{name} if these are logits")
         logits[:, index], probabilities[:, index] = to_logits(values), values
     return logits, probabilities
 
@@ -227,7 +220,7 @@ def to_logits(probabilities: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray
 def _labels(source: Source, column: str) -> Float64[np.ndarray, "case"]:
     values = source.numbers(column)
     strange = ~(np.isnan(values) | np.isin(values, (1, 0, -1)))
-    _complain(source, strange, column, "another label than 1, 0, -1 or blank", "map it to one of these, or remove the column")
+    source.complain(strange, column, "another label than 1, 0, -1 or blank", "map it to one of these, or remove the column")
     return np.where(values == -1, np.nan, values)
 
 
@@ -243,11 +236,11 @@ def _members(source: Source, findings: Sequence[str]) -> Float64[np.ndarray, "me
     if array.dtype.kind not in "fiu" or array.ndim != 3 or array.shape[1:] != (len(source.places), len(names)):
         raise OutputsError(
             f"{source.file}: member_logits is {array.dtype} {array.shape}; expected {expected}, "
-            f"findings in the order {_list(names)} (or named by an array `findings`)"
+            f"findings in the order {listed(names)} (or named by an array `findings`)"
         )
     missing = [name for name in findings if name not in names]
     if missing:
-        raise OutputsError(f"{source.file}: member_logits has nothing for {_list(missing)}; its findings are {_list(names)}")
+        raise OutputsError(f"{source.file}: member_logits has nothing for {listed(missing)}; its findings are {listed(names)}")
     members = np.asarray(array, dtype=np.float64)[:, :, [names.index(name) for name in findings]]
     if not np.isfinite(members).all():
         raise OutputsError(f"{source.file}: member_logits holds numbers that are not finite; leave those cases out")
@@ -263,7 +256,8 @@ def _features(source: Source) -> Float64[np.ndarray, "case dim"] | None:
             f"{source.file}: features is {array.dtype} {array.shape}; expected (case, dim) = ({len(source.places)}, any) of numbers"
         )
     features = np.asarray(array, dtype=np.float64)
-    _complain(source, ~np.isfinite(features).all(axis=1), "features", "a number that is not finite", "leave those cases out")
+    wrong = np.asarray(~np.isfinite(features).all(axis=1))
+    source.complain(wrong, "features", "a number that is not finite", "leave those cases out")
     return features
 
 
@@ -272,7 +266,7 @@ def _patients(source: Source) -> Shaped[np.ndarray, "case"] | None:
         return None
     words = source.words("patient_id")
     blank = np.array([word is None for word in words])
-    _complain(source, blank, "patient_id", "no patient", "fill it in (any name of its own), or remove the column")
+    source.complain(blank, "patient_id", "no patient", "fill it in (any name of its own), or remove the column")
     return words.astype(str)
 
 
@@ -281,7 +275,7 @@ def _split(source: Source) -> Shaped[np.ndarray, "case"] | None:
         return None
     words = np.array([None if word is None else str(word).lower() for word in source.words("split")], dtype=object)
     strange = ~np.isin(words.astype(str), (*SPLITS, *OTHER_SPLITS))
-    _complain(source, strange, "split", f"neither {' nor '.join(SPLITS)}", "fill it in, or remove the column to cross-fit")
+    source.complain(strange, "split", f"neither {' nor '.join(SPLITS)}", "fill it in, or remove the column to cross-fit")
     return words.astype(str)
 
 
@@ -308,26 +302,15 @@ def _refuse_silence(outputs: Outputs) -> None:
 
 def _refuse_unmeasurable(outputs: Outputs) -> None:
     if np.isnan(outputs.labels).all():
-        raise OutputsError(f"{outputs.file} has no known label; expected 1 or 0 in some line of {_list(_label_names(outputs))}")
+        raise OutputsError(f"{outputs.file} has no known label; expected 1 or 0 in some line of {listed(_label_names(outputs))}")
     present, absent = (outputs.labels == 1).any(axis=0), (outputs.labels == 0).any(axis=0)
     if not (present & absent).any():
         which = "0 (absent)" if not present.any() else "1 (present)" if not absent.any() else "one class only"
         raise OutputsError(
-            f"{outputs.file}: every known label of {_list(_label_names(outputs))} is {which}; "
+            f"{outputs.file}: every known label of {listed(_label_names(outputs))} is {which}; "
             "both 1 and 0 are needed to calibrate or rank anything: add cases of the other kind"
         )
 
 
 def _label_names(outputs: Outputs) -> list[str]:
     return [f"label:{name}" for name in outputs.findings]
-
-
-def _complain(source: Source, wrong: Bool[np.ndarray, "case"], column: str, what: str, next_step: str) -> None:
-    if wrong.any():
-        where = name_places(source.places[wrong].tolist(), source.place)
-        raise OutputsError(f"{source.file}, {where}: {what} in {source.column} {column!r}; {next_step}")
-
-
-def _list(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return (", ".join(names[:NAMES_SHOWN]) or "nothing") + rest

@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
 
+from vesalius.audit.outputs_source import Source
 from vesalius.errors import OutputsError
 
 WIDE = ("features", "member_logits")
 
 
-@dataclass(frozen=True)
-class ArraySource:
-    """See `vesalius.audit.outputs.Source`."""
-
-    file: str
-    names: tuple[str, ...]
-    places: Int64[np.ndarray, "case"]
-    arrays: dict[str, np.ndarray] = field(repr=False)
-    features: np.ndarray | None = field(default=None, repr=False)
-    member_logits: np.ndarray | None = field(default=None, repr=False)
-    member_findings: tuple[str, ...] | None = None
-    place: str = "row"
-    column: str = "array"
-
-    def numbers(self, name: str) -> Float64[np.ndarray, "case"]:
-        """One array as numbers."""
-        array = self.arrays[name]
-        if array.dtype.kind not in "fiub":
-            raise OutputsError(f"{self.file}: array {name!r} is of {array.dtype}; expected numbers")
-        return array.astype(np.float64)
-
-    def words(self, name: str) -> Shaped[np.ndarray, "case"]:
-        """One array as words, None where blank."""
-        array = self.arrays[name]
-        values = np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
-        blank = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
-        words = [
-            None if empty or not str(value).strip() else str(value).strip() for value, empty in zip(values, blank, strict=True)
-        ]
-        return np.array(words, dtype=object)
-
-
-def open_arrays(path: Path) -> ArraySource:
+def open_arrays(path: Path) -> Source:
     """Reads a .npz that `numpy.savez` wrote; nothing in it is ever unpickled.
 
     Raises:
@@ -67,7 +34,7 @@ def open_arrays(path: Path) -> ArraySource:
     wide = {name: arrays.pop(name, None) for name in WIDE}
     places = np.arange(_length(arrays, path.name), dtype=np.int64)
     members = None if named is None else tuple(map(str, named.tolist()))
-    return ArraySource(path.name, tuple(arrays), places, arrays, wide["features"], wide["member_logits"], members)
+    return Source(path.name, "row", "array", places, arrays, wide["features"], wide["member_logits"], members)
 
 
 def _array(archive: np.lib.npyio.NpzFile, name: str, file: str) -> np.ndarray:

@@ -6,13 +6,13 @@ import csv
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Float64, Shaped
 
+from vesalius.audit.outputs_source import Source
 from vesalius.errors import OutputsError, name_places
 
 NUMBER = re.compile(r"(label|logit|probability):")
@@ -20,30 +20,7 @@ AT_ONCE = 20_000  # lines; columns of numbers are kept as numbers, so memory sta
 BLANK = {"", "nan", "na", "n/a", "null", "none", "<na>"}
 
 
-@dataclass(frozen=True)
-class CsvSource:
-    """See `vesalius.audit.outputs.Source`."""
-
-    file: str
-    names: tuple[str, ...]
-    places: Int64[np.ndarray, "case"]
-    columns: dict[str, np.ndarray] = field(repr=False)
-    place: str = "line"
-    column: str = "column"
-    features: None = None
-    member_logits: None = None
-    member_findings: None = None
-
-    def numbers(self, name: str) -> Float64[np.ndarray, "case"]:
-        """One column as numbers, NaN where blank."""
-        return self.columns[name]
-
-    def words(self, name: str) -> Shaped[np.ndarray, "case"]:
-        """One column as words, None where blank."""
-        return self.columns[name]
-
-
-def open_csv(path: Path) -> CsvSource:
+def open_csv(path: Path) -> Source:
     """Reads a CSV (UTF-8, commas, a header line).
 
     Raises:
@@ -84,7 +61,7 @@ def _header(names: list[str], file: str) -> list[str]:
     return names
 
 
-def _read(names: list[str], lines: Iterator[tuple[int, list[str]]], file: str) -> CsvSource:
+def _read(names: list[str], lines: Iterator[tuple[int, list[str]]], file: str) -> Source:
     places: list[int] = []
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names if name}
     while chunk := list(islice(lines, AT_ONCE)):
@@ -95,7 +72,7 @@ def _read(names: list[str], lines: Iterator[tuple[int, list[str]]], file: str) -
         for name, found in parts.items():
             found.append(_numbers(name, columns[name], numbers, file) if NUMBER.match(name) else _words(columns[name]))
     whole = {name: np.concatenate(found) if found else np.zeros(0) for name, found in parts.items()}
-    return CsvSource(file, tuple(parts), np.array(places, dtype=np.int64), whole)
+    return Source(file, "line", "column", np.array(places, dtype=np.int64), whole)
 
 
 def _refuse_ragged(chunk: list[tuple[int, list[str]]], width: int, file: str) -> None:

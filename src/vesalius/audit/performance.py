@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
-from scipy.special import logit
+from jaxtyping import Bool, Float64
 
 from vesalius.audit.answers import Answers
+from vesalius.audit.curves import histogram, logit_distance, reliability_bins, risk_coverage_points, roc_points
 from vesalius.types import Reason
 
 if TYPE_CHECKING:
@@ -31,14 +30,6 @@ MEASURES = (
     "ppv",
     "npv",
 )
-PICTURE_BINS = 20
-"""Bars of a histogram of probabilities."""
-FILMS_A_GROUP, MOST_GROUPS = 12, 10
-"""A reliability diagram cuts the films into groups of about this many, at most so many groups; ECE itself uses 15 equal bins."""
-FIRST_FILMS = 10
-"""A risk-coverage curve starts here: the first film alone would send it to 0 or 1."""
-CURVE_POINTS = 120
-SMALLEST = 1e-15
 
 
 def describe_cohort(
@@ -150,67 +141,20 @@ def describe_curves(answers: Answers, index: int, policy: DecisionPolicy) -> dic
     known = np.isfinite(answers.labels[:, index])
     truth, p = answers.labels[known, index], answers.probabilities[known, index]
     return {
-        "reliability": _reliability(truth, p),
-        "roc": _roc(truth, p),
+        "reliability": reliability_bins(truth, p),
+        "roc": roc_points(truth, p),
         "risk_coverage": _risk_coverage(answers.take(known), index, float(policy.thresholds[index])),
-        "histogram": _histogram(truth, p),
+        "histogram": histogram(truth, p),
     }
-
-
-def _reliability(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> list[dict[str, Any]]:
-    from vesalius.metrics import reliability_table
-
-    if not len(truth):
-        return []
-    rows = []
-    groups = min(MOST_GROUPS, max(3, len(truth) // FILMS_A_GROUP))
-    for row in reliability_table(truth, p, bins=groups, binning="mass"):
-        numbers = {
-            "mean_probability": row.mean_probability,
-            "observed": row.observed,
-            "observed_low": row.low,
-            "observed_high": row.high,
-        }
-        plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        rows.append({"lower": row.lower, "upper": row.upper, "n": row.n, **plain})
-    return rows
-
-
-def _roc(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, list[float]] | None:
-    from vesalius.metrics.classification import tie_blocks
-
-    blocks = tie_blocks(truth, p)
-    if not blocks.positive.sum() or not blocks.negative.sum():
-        return None
-    sensitivity = np.concatenate([[0.0], np.cumsum(blocks.positive) / blocks.positive.sum()])
-    false_positive_rate = np.concatenate([[0.0], np.cumsum(blocks.negative) / blocks.negative.sum()])
-    kept = _thin(len(sensitivity))
-    return {"false_positive_rate": _rounded(false_positive_rate[kept]), "sensitivity": _rounded(sensitivity[kept])}
 
 
 def _risk_coverage(answers: Answers, index: int, threshold: float) -> dict[str, Any]:
-    from vesalius.uncertainty import risk_coverage
-
     truth, p, decided = (getattr(answers, name)[:, index] for name in ("labels", "probabilities", "decisions"))
-    if not len(truth):
-        return {"coverage": [], "risk": [], "locked": {"coverage": None, "risk": None}}
     wrong = ((p >= threshold) != truth).astype(np.float64)
-    distance = np.abs(logit(np.clip(p, SMALLEST, 1 - SMALLEST)) - logit(threshold))
-    curve = risk_coverage(-distance, wrong)
-    first = min(int(np.searchsorted(curve.coverage * len(truth), FIRST_FILMS - 1e-9)), len(curve.coverage) - 1)
-    kept = first + _thin(len(curve.coverage) - first)
     given = decided >= 0
-    return {
-        "coverage": _rounded(curve.coverage[kept]),
-        "risk": _rounded(curve.risk[kept]),
-        "locked": {"coverage": float(given.mean()), "risk": float((decided != truth)[given].mean()) if given.any() else None},
-    }
-
-
-def _histogram(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, Any]:
-    edges = np.linspace(0.0, 1.0, PICTURE_BINS + 1)
-    counts = {word: np.histogram(p[truth == value], edges)[0].tolist() for word, value in (("present", 1), ("absent", 0))}
-    return {"edges": _rounded(edges)} | counts
+    risk = float((decided != truth)[given].mean()) if given.any() else None
+    locked = {"coverage": float(given.mean()) if len(given) else None, "risk": risk}
+    return {**risk_coverage_points(-logit_distance(p, threshold), wrong), "locked": locked}
 
 
 def describe_abstention(answers: Answers) -> dict[str, Any]:
@@ -228,13 +172,3 @@ def describe_abstention(answers: Answers) -> dict[str, Any]:
             "every_finding_withheld": int((~given).all(axis=1).sum()),
         },
     }
-
-
-def _thin(n: int) -> Int64[np.ndarray, "kept"]:
-    """About CURVE_POINTS positions out of n, ends kept: a curve on a page needs no more."""
-    kept: Int64[np.ndarray, "kept"] = np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(np.int64))
-    return kept
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 5) for value in values]

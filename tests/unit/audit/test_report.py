@@ -17,7 +17,8 @@ from vesalius.audit.card import audit_section
 from vesalius.audit.evaluate import AuditResult, audit
 from vesalius.audit.gates import Gate, check_gates
 from vesalius.audit.options import AuditOptions
-from vesalius.audit.report import TEMPLATES, all_figures, group_films, percentage, render, signed, write_report
+from vesalius.audit.page import TEMPLATES, percentage, signed
+from vesalius.audit.report import all_figures, group_films, render, write_report
 
 PLOTLY_STARTS = "plotly.js v"
 
