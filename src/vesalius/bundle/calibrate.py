@@ -39,6 +39,8 @@ class CalibrationOptions:
         ood_scores: Scores of the gate, see `uncertainty.OodGate`.
         ood_quantile: Share of new films of the same kind that the gate lets through.
         seed: Of the folds of cross-validation.
+        target_risk: Replaces `coverage`: greatest share of wrong answers.
+        guarantee: Confidence of a promise of `target_risk`, or of the rule's sensitivity; None: what was seen.
     """
 
     coverage: float = 0.9
@@ -46,6 +48,8 @@ class CalibrationOptions:
     ood_scores: tuple[str, ...] = ("mahalanobis",)
     ood_quantile: float = 0.99
     seed: int = 0
+    target_risk: float | None = None
+    guarantee: float | None = None
 
     def rule(self) -> tuple[Rule, float]:
         """Returns the rule's name and the sensitivity it aims at.
@@ -111,7 +115,13 @@ def calibrate(
     rule, sensitivity = options.rule()
     calibrator = SelectedCalibrator(seed=options.seed).fit(output.logits, labels, patients)
     probabilities = calibrator.calibrate(output.logits)
-    policy = DecisionPolicy(rule=rule, coverage=options.coverage, target_sensitivity=sensitivity).fit(probabilities, labels)
+    policy = DecisionPolicy(
+        rule,
+        coverage=options.coverage,
+        target_sensitivity=sensitivity,
+        target_risk=options.target_risk,
+        guarantee=options.guarantee,
+    ).fit(probabilities, labels, patients)
     gate = OodGate(options.ood_scores, quantile=options.ood_quantile, seed=options.seed)  # type: ignore[arg-type]  # it checks the names
     gate.fit(output.features, output.logits, labels=labels, patients=patients)
     kept = policy.decide(probabilities) >= 0

@@ -37,6 +37,7 @@ class Command:
 
         vesalius calibrate runs/cxr --store stores/cxr --out bundles/cxr
         vesalius calibrate runs/a runs/b runs/c --store stores/cxr --out bundles/three --threshold-rule sensitivity=0.95
+        vesalius calibrate runs/cxr --store stores/cxr --out bundles/safe --target-risk 0.05 --risk-confidence 0.9
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -53,6 +54,11 @@ class Command:
     """share of films that each finding goes on answering; it abstains on the rest, nearest its threshold"""
     threshold_rule: str = "f1"
     """how each threshold is chosen: f1, youden, or sensitivity=0.95"""
+    target_risk: float | None = None
+    """instead of --coverage: answer as many films as keep the share of wrong answers at or below this, 0.05 say"""
+    risk_confidence: float | None = None
+    """promise --target-risk (or the sensitivity of --threshold-rule) with this confidence, 0.9 say, on patients that had no say in
+    the rule; a finding with too few of them is never answered. Without it the target is only what the calibration films showed"""
     ood_scores: str = "mahalanobis"
     """scores of the gate, comma separated: mahalanobis, two-class, relative, energy, centred-energy"""
     ood_quantile: float = 0.99
@@ -118,7 +124,15 @@ class Command:
     def _options(self) -> CalibrationOptions:
         from vesalius.bundle.calibrate import CalibrationOptions
 
-        return CalibrationOptions(self.coverage, self.threshold_rule, words(self.ood_scores), self.ood_quantile, self.seed)
+        return CalibrationOptions(
+            self.coverage,
+            self.threshold_rule,
+            words(self.ood_scores),
+            self.ood_quantile,
+            self.seed,
+            self.target_risk,
+            self.risk_confidence,
+        )
 
     def _inference(self, runs: Sequence[Run]) -> FilmInference:
         from safetensors.torch import load_file
@@ -138,6 +152,7 @@ class Command:
         options = self._options()
         made_with = {"coverage": options.coverage, "threshold_rule": options.threshold_rule, "ood_scores": list(options.ood_scores)}
         made_with |= {"ood_quantile": options.ood_quantile, "tta": self.tta, "precision": self.precision, "seed": options.seed}
+        made_with |= {"target_risk": options.target_risk, "risk_confidence": options.guarantee}
         members = [
             {
                 "options": {name: value for name, value in run.options.items() if name not in MACHINE_PATHS},
@@ -175,6 +190,10 @@ class Command:
             console.say(f"left out of the calibration split: {count} films, {reason.replace('_', ' ')}")
         for warning in description["provenance"]["warnings"]:
             console.say(f"mind: {warning}")
+        if self.target_risk is not None and self.risk_confidence is None:
+            console.say(
+                "mind: the target risk is what was seen here, not a promise; --risk-confidence 0.9 makes one"
+            )
         console.say(f"bundle: {self.out}   {reference(description['name'], bundle_id)}")
         console.result({"bundle": str(self.out), "id": bundle_id, "description": description})
 

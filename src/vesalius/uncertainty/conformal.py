@@ -87,7 +87,8 @@ class ConformalSets(ABC):
             ShapeMismatch: Another number of classes than in `fit`.
         """
         thresholds = self.thresholds
-        return self.class_scores(self._checked(probabilities)) <= thresholds[0]
+        inside: Bool[np.ndarray, "case cls"] = self.class_scores(self._checked(probabilities)) <= thresholds[0]
+        return inside
 
     @property
     def thresholds(self) -> Float64[np.ndarray, "threshold"]:

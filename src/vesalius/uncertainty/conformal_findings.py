@@ -204,11 +204,7 @@ class MultiLabelRiskControl:
         allowed = np.flatnonzero(self._kept(share, n_units))
         if not allowed.size:
             raise NotEstimable(f"{n_units} units cannot show a missed share of {self.target_risk:g}; {self._needed()} can")
-        best = (
-            int(allowed[-1])
-            if self.confidence is None
-            else int(np.flatnonzero(np.append(~self._kept(share, n_units), True))[0]) - 1
-        )
+        best = int(allowed[-1])
         self._found = {"threshold": float(cuts[best]), "risk": float(share[best]), "n_units": n_units}
         return self
 

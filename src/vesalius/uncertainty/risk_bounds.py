@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real
-from scipy.special import bdtr, betaincinv, rel_entr
+from scipy.special import betainc, betaincinv, rel_entr
 
 from vesalius.errors import ValueOutOfRange
 from vesalius.uncertainty.units import Reduce, reduce_units
@@ -41,6 +41,14 @@ def clopper_pearson_upper(k: Real[np.ndarray, "*axes"] | int, n: Real[np.ndarray
     return upper if upper.ndim else float(upper)
 
 
+def binomial_tail(k: Float64[np.ndarray, "*axes"], n: Float64[np.ndarray, "*axes"], share: float) -> Float64[np.ndarray, "*axes"]:
+    """P(Binomial(n, share) <= k); 1 where k is n or more, and where n is 0."""
+    inside = k < n
+    tail = np.ones(k.shape)
+    tail[inside] = betainc((n - k)[inside], k[inside] + 1, 1 - share)
+    return tail
+
+
 def risk_p_value(
     lost: Real[np.ndarray, "*axes"] | float,
     n: Real[np.ndarray, "*axes"] | int,
@@ -60,7 +68,7 @@ def risk_p_value(
     Checked against: `mapie.risk_control.methods.compute_hoeffding_bentkus_p_value`, scipy.stats.binom (tests/reference).
     """
     total, count = np.broadcast_arrays(np.asarray(lost, dtype=np.float64), np.asarray(n, dtype=np.float64))
-    tail = np.where(count > 0, bdtr(np.ceil(total - 1e-9), count, target_risk), 1.0)
+    tail = binomial_tail(np.ceil(total - 1e-9), count, target_risk)
     if bound == "clopper-pearson":
         return tail if tail.ndim else float(tail)
     mean = np.minimum(np.divide(total, count, out=np.ones(total.shape), where=count > 0), target_risk)

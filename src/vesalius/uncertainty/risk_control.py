@@ -22,13 +22,13 @@ from typing import Any, Self, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real, Shaped
-from scipy.special import bdtr
 
 from vesalius.errors import EmptyInput, NotEstimable, NotFitted, ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.classification import known_cases, known_labels
 from vesalius.uncertainty.risk_bounds import (
     Bound,
     best_start,
+    binomial_tail,
     check_share,
     clopper_pearson_upper,
     even_cuts,
@@ -180,7 +180,7 @@ def risk_controlled_threshold(
     bound: Bound = "clopper-pearson",
 ) -> float:
     """Greatest uncertainty to answer so that the risk is at most the target with this confidence; -inf if none: `RiskControl`."""
-    return RiskControl(target_risk, confidence, bound=bound).fit(uncertainty, residuals, patients).threshold
+    return float(RiskControl(target_risk, confidence, bound=bound).fit(uncertainty, residuals, patients).threshold)
 
 
 def sgr_threshold(
@@ -257,8 +257,8 @@ def rate_controlled_threshold(
     sign = -1.0 if sensitivity is not None else 1.0
     worst = reduce_units(sign * numbers[chosen], unit[chosen], n_units, "worst")
     ordered = np.sort(worst[~np.isnan(worst)])[::-1]  # the hardest first: lowest present, or highest absent
-    missed = np.arange(len(ordered))
-    allowed = np.flatnonzero(bdtr(missed, len(ordered), 1 - rate) <= 1 - confidence) if ordered.size else missed
+    missed = np.arange(len(ordered), dtype=np.float64)
+    allowed = np.flatnonzero(binomial_tail(missed, np.full(len(ordered), float(len(ordered))), 1 - rate) <= 1 - confidence)
     if not allowed.size:
         needed = math.ceil(math.log(1 - confidence) / math.log(rate))
         what = "present" if sensitivity is not None else "absent"

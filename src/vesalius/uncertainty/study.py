@@ -114,7 +114,8 @@ def study_residuals(
         np.maximum.at(found, group, np.where(known, chosen, -np.inf).max(axis=1, initial=-np.inf))
         return np.where(count > 0, found, np.nan)
     total = np.bincount(group, np.where(known, chosen, 0.0).sum(axis=1), n_studies)
-    return np.divide(total, count, out=np.full(n_studies, np.nan), where=count > 0)
+    mean: Float64[np.ndarray, "study"] = np.divide(total, count, out=np.full(n_studies, np.nan), where=count > 0)
+    return mean
 
 
 def study_risk_coverage(

@@ -54,7 +54,8 @@ def reduce_units(
         return np.where(worst == -np.inf, np.nan, worst)
     count = np.bincount(unit, minlength=n_units)
     total = np.bincount(unit, values, n_units)
-    return np.divide(total, count, out=np.full(n_units, np.nan), where=count > 0)
+    mean: Float64[np.ndarray, "unit"] = np.divide(total, count, out=np.full(n_units, np.nan), where=count > 0)
+    return mean
 
 
 def part_of_units(
@@ -72,7 +73,9 @@ def part_of_units(
     drawn = np.zeros(n_units, dtype=bool)
     drawn[np.random.default_rng(seed).permutation(n_units)[: round(share * n_units)]] = True
     if n_units < len(unit):  # named patients are numbered in the order of their names
-        return drawn[unit]
+        of_patient: Bool[np.ndarray, "case"] = drawn[unit]
+        return of_patient
     place = np.empty(n_units, dtype=np.int64)
     place[np.lexsort(rows.T)] = np.arange(n_units)
-    return drawn[place]
+    mine: Bool[np.ndarray, "case"] = drawn[place]
+    return mine

@@ -147,3 +147,30 @@ def test_views_and_precision_are_part_of_the_contract(made: tuple[Path, Store], 
     assert bundle.inference.precision == "bfloat16"
     assert bundle.description["assessable_views"] == ["PA"]
     assert bundle.gate.scores == ("mahalanobis", "energy")
+
+
+def test_a_target_risk_is_promised_or_said_to_be_none(
+    made: tuple[Path, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(made[0], tmp_path / "seen", "--target-risk", "0.4") == 0
+    assert "not a promise; --risk-confidence 0.9 makes one" in capsys.readouterr().out
+    assert "guarantee" not in load(tmp_path / "seen").description["policy"]
+    assert calibrate(made[0], tmp_path / "promised", "--target-risk", "0.4", "--risk-confidence", "0.8") == 0
+    assert "not a promise" not in capsys.readouterr().out
+    bundle = load(tmp_path / "promised")
+    assert bundle.description["policy"]["guarantee"] == bundle.policy.guarantee == 0.8
+    assert bundle.description["provenance"]["calibration"]["options"]["risk_confidence"] == 0.8
+    for promise, note, low, high in zip(
+        bundle.policy.promises, bundle.policy.notes, bundle.policy.low, bundle.policy.high, strict=True
+    ):
+        if promise is None:
+            assert "never answered" in note
+            assert (low, high) == (0.0, 1.0)
+        else:
+            assert promise["upper"] <= 0.4
+            assert "with confidence 0.8" in note
+
+
+def test_a_confidence_of_nothing_is_refused(made: tuple[Path, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate(made[0], tmp_path / "b", "--risk-confidence", "0.9") == 2
+    assert "of a target_risk or of the rule 'sensitivity'" in capsys.readouterr().err
