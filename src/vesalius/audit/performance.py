@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 
+from vesalius.audit.answered import Given, describe_answered, open_ends
 from vesalius.audit.answers import Answers
 from vesalius.audit.curves import histogram, logit_distance, reliability_bins, risk_coverage_points, roc_points
 from vesalius.types import Reason
@@ -38,7 +39,9 @@ def describe_cohort(
     """Returns `cohorts.internal` or `cohorts.external` of audit.json."""
     assessed = answers.take(answers.assessed)
     evaluated = _evaluate(assessed, findings, policy, options)
-    answered = _answered(assessed, findings, options)
+    called = assessed.probabilities >= np.asarray(policy.thresholds)
+    given = Given(assessed.labels, assessed.decisions, called, assessed.patients)
+    answered = describe_answered(given, findings, given.plan(options.resamples, options.seed))
     by_finding = {}
     for index, name in enumerate(findings):
         truth = assessed.labels[:, index]
@@ -49,7 +52,7 @@ def describe_cohort(
             "threshold": float(policy.thresholds[index]),
             "abstain_low": float(policy.low[index]),
             "abstain_high": float(policy.high[index]),
-            **open_ends(evaluated[name] | answered[name], assessed, index, float(policy.thresholds[index])),
+            **open_ends(evaluated[name] | answered[name], given, index),
             "curves": describe_curves(assessed, index, policy),
         }
     return {
@@ -81,59 +84,6 @@ def _evaluate(
     ).to_json()
     tables = dict(found["findings"]) | {"macro": found["macro"]}
     return {name: {key: table[key] for key in (*MEASURES, "ece_null")} for name, table in tables.items()}
-
-
-def _answered(answers: Answers, findings: Sequence[str], options: AuditOptions) -> dict[str, dict[str, Any]]:
-    """Sensitivity, specificity and error among the answers given, and how many those are, from the predictor's own decisions."""
-    from vesalius.metrics.draws import rate_draws
-    from vesalius.metrics.intervals import PatientResamples, interval_of, macro_draws, summed_draws
-
-    plan = PatientResamples.of(answers.patients.astype(str), len(answers), resamples=options.resamples, seed=options.seed)
-    draws: dict[str, list[Float64[np.ndarray, "draw"]]] = {}
-    for index in range(len(findings)):
-        truth, decided = answers.labels[:, index], answers.decisions[:, index]
-        given, wrong = decided >= 0, np.isfinite(truth) & (decided >= 0) & (decided != truth)
-        rates = rate_draws(np.where(given, truth, np.nan), decided == 1, plan)
-        known, kept, missed = summed_draws(
-            np.column_stack([np.isfinite(truth), np.isfinite(truth) & given, wrong]).astype(float), plan
-        ).T
-        for name, values in (
-            ("sensitivity_answered", rates["sensitivity"]),
-            ("specificity_answered", rates["specificity"]),
-            ("ppv_answered", rates["ppv"]),
-            ("npv_answered", rates["npv"]),
-            ("coverage", kept / np.where(known > 0, known, np.nan)),
-            ("error_answered", missed / np.where(kept > 0, kept, np.nan)),
-        ):
-            draws.setdefault(name, []).append(values)
-    names = {key: [*columns, macro_draws(np.column_stack(columns))] for key, columns in draws.items()}
-    return {
-        name: {key: interval_of(columns[index], n_patients=plan.n_patients).to_json() for key, columns in names.items()}
-        for index, name in enumerate([*findings, "macro"])
-    }
-
-
-def open_ends(figures: dict[str, Any], answers: Answers, index: int, threshold: float) -> dict[str, Any]:
-    """Returns the figures, where a share of none or all has Wilson's interval, one count a patient.
-
-    Every resample of 17 right answers of 17 says 100 %; an interval of no width would claim what nobody has shown.
-    """
-    from vesalius.metrics import wilson_interval
-
-    truth, decided = answers.labels[:, index], answers.decisions[:, index]
-    known, given, called = np.isfinite(truth), decided >= 0, answers.probabilities[:, index] >= threshold
-    of = {"sensitivity": truth == 1, "specificity": truth == 0, "ppv": known & called, "npv": known & ~called}
-    of |= {f"{name}_answered": mask & given for name, mask in of.items() if name in {"sensitivity", "specificity"}}
-    of |= {"ppv_answered": known & (decided == 1), "npv_answered": known & (decided == 0)}
-    of |= {"coverage": known, "error_answered": known & given}
-    mended = dict(figures)
-    for name, mask in of.items():
-        one = figures[name]
-        if one["value"] in (0.0, 1.0) and one["low"] == one["high"] == one["value"]:
-            n_patients = len(np.unique(answers.patients[mask].astype(str)))
-            low, high = wilson_interval(n_patients if one["value"] else 0, n_patients)
-            mended[name] = one | {"low": low, "high": high}
-    return mended
 
 
 def describe_curves(answers: Answers, index: int, policy: DecisionPolicy) -> dict[str, Any]:
