@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vesalius.metrics import auroc
-from vesalius.uncertainty import augrc, aurc, e_aurc, risk_coverage
+from vesalius.uncertainty import achievable_aurc, augrc, aurc, e_aurc, risk_coverage
 
 N = 100
 CONFIDENCE = {
@@ -95,3 +95,86 @@ def test_weights_are_repeats() -> None:
     repeated = np.repeat(uncertainty, weights), np.repeat(residuals, weights)
     assert aurc(uncertainty, residuals, weights) == pytest.approx(aurc(*repeated))
     assert augrc(uncertainty, residuals, weights) == pytest.approx(augrc(*repeated))
+
+
+ACHIEVABLE = [  # fd-shifts `aurc_achievable`, where every one of its points is on the hull or residuals are 0/1
+    ("equal", "01", 0.5),
+    ("01", "01", 0.15342640972002733),
+    ("01", "ascending", 0.4964992566638387),
+    ("01", "plateaus", 0.4972274112777597),
+    ("ascending", "all", 0.0),
+    ("ascending", "none", 1.0),
+    ("ascending", "01", 0.4719992328225763),
+    ("ascending", "ascending", 0.24753863826243439),
+    ("ascending", "plateaus", 0.31821825302024953),
+    ("plateaus", "01", 0.4887532971076239),
+    ("plateaus", "ascending", 0.27047759219727724),
+    ("plateaus", "plateaus", 0.31821825302024637),
+]
+
+
+@pytest.mark.parametrize("row", ACHIEVABLE, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_published_achievable_area(row: tuple) -> None:
+    confidence, correct, area = row
+    assert achievable_aurc(-CONFIDENCE[confidence].astype(float), 1 - CORRECT[correct].astype(float)) == pytest.approx(
+        area, abs=1e-12
+    )
+
+
+def test_achievable_area_of_losses_off_the_hull() -> None:
+    """The surest half has the greater losses: all cases are better than half of them, and no coverage is better than the mean.
+
+    fd-shifts keeps every point where residuals are not 0/1, and has .5028 here.
+    """
+    uncertainty, residuals = -CONFIDENCE["10"].astype(float), 1 - CORRECT["plateaus"]
+    assert achievable_aurc(uncertainty, residuals) == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_achievable_area_is_the_integral_of_the_best_mixture(seed: int) -> None:
+    """At each coverage the least risk of any coin between two thresholds, looked for pair by pair, and summed in small steps."""
+    random = np.random.default_rng(seed)
+    uncertainty, residuals = random.integers(0, 7, 60) / 6, random.random(60)
+    curve = risk_coverage(uncertainty, residuals)
+    points = [(0.0, 0.0), *zip(curve.coverage.tolist(), (curve.coverage * curve.risk).tolist(), strict=True)]
+    middles = (np.arange(20_000) + 0.5) / 20_000
+    least = np.full(middles.shape, np.inf)
+    for left, low in points:
+        for right, high in points:
+            if left < right:
+                inside = (middles >= left) & (middles <= right)
+                errors = low + (high - low) * (middles - left) / (right - left)
+                least = np.where(inside, np.minimum(least, errors), least)
+    assert achievable_aurc(uncertainty, residuals) == pytest.approx(float(np.mean(least / middles)), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mean_rule_case_by_case(seed: int) -> None:
+    """Geifman & El-Yaniv 2017: the mean, over the cases, of the risk of all that are at least as sure."""
+    random = np.random.default_rng(seed)
+    uncertainty, residuals = random.integers(0, 9, 50) / 8, random.random(50)
+    risks = [residuals[uncertainty <= one].mean() for one in uncertainty]
+    assert aurc(uncertainty, residuals, rule="mean") == pytest.approx(np.mean(risks))
+    assert abs(aurc(uncertainty, residuals, rule="mean") - aurc(uncertainty, residuals)) < 0.1
+
+
+def area_by_argsort(uncertainty: np.ndarray, residuals: np.ndarray) -> float:
+    """AURC as torch-uncertainty 0.13 takes it: argsort, one point a case, from 1 / n on, divided by 1 - 1 / n; ties are split."""
+    n = len(residuals)
+    rates = np.cumsum(residuals[np.argsort(uncertainty, kind="stable")]) / np.arange(1, n + 1)
+    return float(np.trapezoid(rates, np.arange(1, n + 1) / n) / (1 - 1 / n))
+
+
+def test_splitting_ties_makes_the_area_depend_on_the_order_of_the_rows() -> None:
+    """Five votes an answer: splitting blocks gives as many areas as orders; whole blocks give one, inside their range."""
+    random = np.random.default_rng(0)
+    uncertainty = random.integers(0, 3, 2000) / 5
+    residuals = (random.random(2000) < 0.02 + 0.4 * uncertainty).astype(float)
+    orders = [random.permutation(2000) for _ in range(5)]
+    split = {round(area_by_argsort(uncertainty[order], residuals[order]), 5) for order in orders}
+    whole = {aurc(uncertainty[order], residuals[order]) for order in orders}
+    assert len(split) == 5
+    assert max(split) - min(split) > 0.003
+    assert len(whole) == 1
+    untied = random.permutation(2000) / 2000  # without ties the two agree up to their first point
+    assert area_by_argsort(untied, residuals) == pytest.approx(aurc(untied, residuals), abs=2 / 2000)
