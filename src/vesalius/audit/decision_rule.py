@@ -36,10 +36,10 @@ class RuleOptions:
 
     Attributes:
         method: The calibrator; "none" takes probabilities as they are.
-        threshold_rule: f1, youden, sensitivity=SHARE or a probability.
+        threshold_rule: f1, youden or sensitivity=SHARE.
         coverage: Share of the calibration cases of each finding that goes on being answered.
         target_risk: If given, in place of `coverage`: the widest coverage whose errors stay at or below this share.
-        confidence: If given, the target is promised with this confidence, and not only what was seen.
+        confidence: If given, the target risk (or the sensitivity) is promised with it, and is not only what was seen.
         seed: Of folds.
     """
 
@@ -103,7 +103,7 @@ class DecisionRule:
         calibrator = make_calibrator(options)
         calibrator.fit(outputs.logits, outputs.labels, outputs.patients)
         policy = make_policy(options)
-        policy.fit(calibrator.calibrate(outputs.logits), outputs.labels)
+        policy.fit(calibrator.calibrate(outputs.logits), outputs.labels, outputs.patients)
         made = {
             "n": len(outputs),
             "n_patients": len(np.unique(outputs.patients)) if outputs.patients is not None else None,
@@ -213,22 +213,16 @@ def make_calibrator(options: RuleOptions) -> Calibrator:
 
 def make_policy(options: RuleOptions) -> DecisionPolicy:
     """Returns the unfitted thresholds and bands that the options name."""
+    from vesalius.bundle.calibrate import CalibrationOptions
     from vesalius.uncertainty import DecisionPolicy
 
-    name, _, share = options.threshold_rule.partition("=")
-    target = 0.9
-    if name == "sensitivity":
-        try:
-            target = float(share)
-        except ValueError:
-            target = -1.0
-    if name not in {"f1", "youden", "sensitivity"} or (share and name != "sensitivity") or not 0 < target < 1:
-        raise ValueOutOfRange(f"threshold rule {options.threshold_rule!r}; expected f1, youden, or sensitivity=0.95")
+    name, sensitivity = CalibrationOptions(threshold_rule=options.threshold_rule).rule()
     return DecisionPolicy(
-        name,  # type: ignore[arg-type]  # checked just above
+        name,
         coverage=options.coverage,
-        target_sensitivity=target,
+        target_sensitivity=sensitivity,
         target_risk=options.target_risk,
+        guarantee=options.confidence,
     )
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ VERBS = {
     "calibrate": ("vesalius.cli.calibrate", "a run into a locked bundle: calibrators, thresholds, abstention, OOD gate"),
     "predict": ("vesalius.cli.predict", "a bundle over films: one JSON line a case, heat maps, DICOM SR"),
     "audit": ("vesalius.cli.audit", "how far to trust a bundle: metrics with intervals, subgroups, sites, OOD"),
+    "uq": ("vesalius.cli.uq", "any model's outputs in a CSV or .npz: calibration, abstention, a decision rule; no model needed"),
     "bundle inspect": ("vesalius.cli.bundle_inspect", "what is in a bundle"),
     "bundle verify": ("vesalius.cli.bundle_verify", "is it the bundle it says it is?"),
 }
@@ -79,20 +80,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_verb(*found)
 
 
-def run_verb(verb: str, arguments: list[str]) -> int:
-    """Parses `arguments` for `verb`, runs it, and turns what a user can mend into one clear line."""
+def parse(verb: str, arguments: list[str]) -> Any:
+    """Returns the verb's command with its arguments; `--help` and a wrong usage end the program here."""
     import tyro
 
-    from vesalius.errors import GateRefused, VesaliusError
+    from vesalius.cli.arguments import CONFIG, registry
 
     module = import_module(VERBS[verb][0])
+    # a verb may read its own defaults from a file named among the arguments: `train classifier --config RUN/run.toml`
+    default = module.defaults(arguments) if hasattr(module, "defaults") else None
+    given = {} if default is None else {"default": default}
+    with registry():
+        return tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, config=CONFIG, **given)
+
+
+def run_verb(verb: str, arguments: list[str]) -> int:
+    """Parses `arguments` for `verb`, runs it, and turns what a user can mend into one clear line."""
+    from vesalius.errors import GateRefused, MissingDependency, VesaliusError
+
     command = None
     try:
-        # a verb may read its own defaults from a file named among the arguments: `train classifier --config RUN/run.toml`
-        default = module.defaults(arguments) if hasattr(module, "defaults") else None
-        given = {} if default is None else {"default": default}
-        command = tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **given)
-        code = command.run()
+        try:
+            command = parse(verb, arguments)
+            code = command.run()
+        except ModuleNotFoundError as error:
+            raise MissingDependency.of(error, f"`vesalius {verb}`") or error from error
     except VesaliusError as error:
         code = EXIT_GATE_REFUSED if isinstance(error, GateRefused) else EXIT_USAGE
         if getattr(command, "json", False):

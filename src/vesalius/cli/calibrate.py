@@ -191,9 +191,7 @@ class Command:
         for warning in description["provenance"]["warnings"]:
             console.say(f"mind: {warning}")
         if self.target_risk is not None and self.risk_confidence is None:
-            console.say(
-                "mind: the target risk is what was seen here, not a promise; --risk-confidence 0.9 makes one"
-            )
+            console.say("mind: the target risk is what was seen here, not a promise; --risk-confidence 0.9 makes one")
         console.say(f"bundle: {self.out}   {reference(description['name'], bundle_id)}")
         console.result({"bundle": str(self.out), "id": bundle_id, "description": description})
 

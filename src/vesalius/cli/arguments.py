@@ -1,0 +1,40 @@
+"""How a flag that may be left out reads in `--help`: `--gates PATH`, not `--gates {None}|PATH`."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+WORDS = {Path: "PATH", str: "TEXT", int: "INT", float: "FLOAT"}
+"""What stands for each type that a flag which may be left out can take."""
+
+
+def registry() -> ConstructorRegistry:
+    """Returns tyro's rules with ours before them: `T | None` takes a T, and is not given unless it is."""
+    rules = ConstructorRegistry()
+    rules.primitive_rule(_optional)
+    return rules
+
+
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    of = get_args(info.type)
+    if get_origin(info.type) not in {Union, types.UnionType} or len(of) != 2 or type(None) not in of:
+        return None
+    wanted = of[0] if of[1] is type(None) else of[1]
+    if wanted not in WORDS:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=WORDS[wanted],
+        instance_from_str=lambda words: wanted(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, wanted) or (wanted is float and isinstance(value, int)),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
+"""A flag is on when it is there; there is no `--no-flag` beside it."""
