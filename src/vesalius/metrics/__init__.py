@@ -9,7 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vesalius.metrics.calibration import ReliabilityBin, brier, ece, ece_null_distribution, nll, reliability_table
+    from vesalius.metrics.calibration import (
+        ReliabilityBin,
+        classwise_ece,
+        debiased_calibration_error,
+        ece,
+        ece_null_distribution,
+        ece_per_finding,
+        macro_ece,
+        mce,
+        reliability_table,
+        top_label,
+        top_label_ece,
+    )
     from vesalius.metrics.classification import (
         Confusion,
         auprc,
@@ -30,15 +42,22 @@ if TYPE_CHECKING:
         bootstrap_ranking_difference,
         wilson_interval,
     )
+    from vesalius.metrics.proper_scores import BrierDecomposition, brier, brier_decomposition, multiclass_brier, multiclass_nll, nll
+    from vesalius.metrics.streaming import StreamingCalibration
     from vesalius.metrics.subgroups import SubgroupRow, subgroup_table
 
 _HOME = {
     "ReliabilityBin": "calibration",
-    "brier": "calibration",
+    "classwise_ece": "calibration",
+    "debiased_calibration_error": "calibration",
     "ece": "calibration",
     "ece_null_distribution": "calibration",
-    "nll": "calibration",
+    "ece_per_finding": "calibration",
+    "macro_ece": "calibration",
+    "mce": "calibration",
     "reliability_table": "calibration",
+    "top_label": "calibration",
+    "top_label_ece": "calibration",
     "Confusion": "classification",
     "auprc": "classification",
     "auroc": "classification",
@@ -55,16 +74,25 @@ _HOME = {
     "bootstrap_ranking": "intervals",
     "bootstrap_ranking_difference": "intervals",
     "wilson_interval": "intervals",
+    "BrierDecomposition": "proper_scores",
+    "brier": "proper_scores",
+    "brier_decomposition": "proper_scores",
+    "multiclass_brier": "proper_scores",
+    "multiclass_nll": "proper_scores",
+    "nll": "proper_scores",
+    "StreamingCalibration": "streaming",
     "SubgroupRow": "subgroups",
     "subgroup_table": "subgroups",
 }
 
 __all__ = [
+    "BrierDecomposition",
     "Confusion",
     "Difference",
     "Interval",
     "PatientResamples",
     "ReliabilityBin",
+    "StreamingCalibration",
     "SubgroupRow",
     "auprc",
     "auroc",
@@ -74,15 +102,25 @@ __all__ = [
     "bootstrap_ranking",
     "bootstrap_ranking_difference",
     "brier",
+    "brier_decomposition",
+    "classwise_ece",
     "confusion",
+    "debiased_calibration_error",
     "ece",
     "ece_null_distribution",
+    "ece_per_finding",
     "known_labels",
+    "macro_ece",
+    "mce",
+    "multiclass_brier",
+    "multiclass_nll",
     "nll",
     "prevalence",
     "reliability_table",
     "sensitivity_specificity",
     "subgroup_table",
+    "top_label",
+    "top_label_ece",
     "wilson_interval",
 ]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from vesalius.metrics.calibration import bin_of, case_nll
+from vesalius.metrics.bins import bin_of
 from vesalius.metrics.intervals import PatientResamples, summed_draws
+from vesalius.metrics.proper_scores import case_nll
 
 Draws = Float64[np.ndarray, "draw"]
 

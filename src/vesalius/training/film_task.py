@@ -18,8 +18,8 @@ from vesalius.losses.evidence import evidence_loss
 from vesalius.losses.focal import focal_loss
 from vesalius.losses.multilabel import binary_cross_entropy
 from vesalius.losses.partial_labels import marginal_likelihood_loss
-from vesalius.metrics.calibration import nll
 from vesalius.metrics.classification import auprc, auroc
+from vesalius.metrics.proper_scores import nll
 from vesalius.training.data import films_of_step, share_of
 from vesalius.training.fit import Task, seed_of
 

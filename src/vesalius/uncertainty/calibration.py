@@ -17,8 +17,8 @@ from jaxtyping import Float64, Int64, Real, Shaped
 from scipy.special import expit
 
 from vesalius.errors import EmptyInput, NotFitted, ShapeMismatch, ValueOutOfRange
-from vesalius.metrics.calibration import case_nll
 from vesalius.metrics.classification import known_table
+from vesalius.metrics.proper_scores import case_nll
 from vesalius.uncertainty.folds import patient_folds
 from vesalius.uncertainty.logistic_fit import SLOPE_RANGE, fit_line, fit_slope
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import expit
 
-from vesalius.metrics.calibration import case_nll
+from vesalius.metrics.proper_scores import case_nll
 
 SLOPE_RANGE = (1e-3, 1e3)
 """Slopes (1 / temperature) that are searched: a perfectly parted finding would want an infinite one."""
