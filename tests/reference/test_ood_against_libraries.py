@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from vesalius.uncertainty import Energy, Mahalanobis
-from vesalius.uncertainty.ood_scores import ledoit_wolf_shrinkage
+from vesalius.uncertainty.mahalanobis import ledoit_wolf_shrinkage
 
 
 def features(seed: int, n: int, dim: int) -> np.ndarray:

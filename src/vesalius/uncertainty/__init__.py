@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.conformal_regression import ConformalisedQuantileRegression, SplitConformalRegression
     from vesalius.uncertainty.curves import RiskCoverage, achievable_aurc, augrc, aurc, e_aurc, risk_coverage
     from vesalius.uncertainty.evaluation import Evaluation, EvaluationOptions, evaluate
-    from vesalius.uncertainty.ood import OodGate
-    from vesalius.uncertainty.ood_scores import Energy, Mahalanobis
+    from vesalius.uncertainty.mahalanobis import Mahalanobis
+    from vesalius.uncertainty.odin import OdinOptions, odin_score
+    from vesalius.uncertainty.ood import OodGate, detector_from_state
+    from vesalius.uncertainty.ood_evaluation import OodMetrics, OodRow, OodTable, fpr_at_tpr, ood_metrics, ood_table
+    from vesalius.uncertainty.ood_neighbours import KNearest, ViM
+    from vesalius.uncertainty.ood_scores import Energy, MaxLogit, MaxProbability
     from vesalius.uncertainty.risk_bounds import clopper_pearson_upper
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
     from vesalius.uncertainty.selective import DecisionPolicy
@@ -32,8 +36,21 @@ _HOME = {
     "EvaluationOptions": "evaluation",
     "evaluate": "evaluation",
     "Energy": "ood_scores",
-    "Mahalanobis": "ood_scores",
+    "MaxLogit": "ood_scores",
+    "MaxProbability": "ood_scores",
+    "Mahalanobis": "mahalanobis",
+    "KNearest": "ood_neighbours",
+    "ViM": "ood_neighbours",
+    "OdinOptions": "odin",
+    "odin_score": "odin",
+    "OodMetrics": "ood_evaluation",
+    "OodRow": "ood_evaluation",
+    "OodTable": "ood_evaluation",
+    "fpr_at_tpr": "ood_evaluation",
+    "ood_metrics": "ood_evaluation",
+    "ood_table": "ood_evaluation",
     "OodGate": "ood",
+    "detector_from_state": "ood",
     "DecisionPolicy": "selective",
     "RiskCoverage": "curves",
     "augrc": "curves",
@@ -72,23 +89,36 @@ __all__ = [
     "EvaluationOptions",
     "FindingSets",
     "GroupConditional",
+    "KNearest",
     "Mahalanobis",
+    "MaxLogit",
+    "MaxProbability",
     "MultiLabelRiskControl",
+    "OdinOptions",
     "OodGate",
+    "OodMetrics",
+    "OodRow",
+    "OodTable",
     "Platt",
     "RiskControl",
     "RiskCoverage",
     "SelectedCalibrator",
     "SplitConformalRegression",
     "Temperature",
+    "ViM",
     "achievable_aurc",
     "augrc",
     "aurc",
     "calibrator_from_json",
     "clopper_pearson_upper",
+    "detector_from_state",
     "e_aurc",
     "evaluate",
+    "fpr_at_tpr",
     "label_risk_coverage",
+    "odin_score",
+    "ood_metrics",
+    "ood_table",
     "rate_controlled_threshold",
     "risk_controlled_threshold",
     "risk_coverage",

@@ -8,6 +8,7 @@ Source: Lee 2018 and Wang 2021 for the scores (`ood_scores`); Vovk 2015 for cros
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -15,17 +16,27 @@ import numpy as np
 from jaxtyping import Bool, Real, Shaped
 
 from vesalius.errors import EmptyInput, NotFitted, ValueOutOfRange
-from vesalius.metrics.classification import known_labels
 from vesalius.uncertainty.folds import patient_folds
-from vesalius.uncertainty.ood_scores import Energy, Form, Mahalanobis, Scores
+from vesalius.uncertainty.mahalanobis import Form, Mahalanobis
+from vesalius.uncertainty.ood_neighbours import KNearest, ViM
+from vesalius.uncertainty.ood_scores import Detector, Energy, Labels, MaxLogit, MaxProbability, Scores
 
-__all__ = ["Detector", "Energy", "Mahalanobis", "OodGate"]
+__all__ = ["Detector", "OodGate", "ScoreName", "detector_from_state"]
 
-ScoreName = Literal["mahalanobis", "two-class", "relative", "energy", "centred-energy"]
-
-
-Detector = Energy | Mahalanobis
-"""Each has fit(features, logits, labels), score(features, logits), state() and restore(arrays); a further score joins here."""
+ScoreName = Literal[
+    "mahalanobis",
+    "two-class",
+    "class",
+    "relative",
+    "knn",
+    "vim",
+    "softmax-vim",
+    "energy",
+    "centred-energy",
+    "softmax-energy",
+    "max-logit",
+    "max-probability",
+]
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class OodGate:
         features: Real[np.ndarray, "case dim"],
         logits: Real[np.ndarray, "case finding"],
         *,
-        labels: Real[np.ndarray, "case finding"] | None = None,
+        labels: Labels | None = None,
         patients: Shaped[np.ndarray, "case"] | None = None,
     ) -> Self:
         """Fits the scores and their threshold on the calibration split only.
@@ -104,7 +115,7 @@ class OodGate:
             ValueOutOfRange: A feature or logit is not finite.
         """
         x, z = np.asarray(features, dtype=np.float64), np.asarray(logits, dtype=np.float64)
-        y = None if labels is None else known_labels(labels)
+        y = None if labels is None else np.asarray(labels)
         fold = patient_folds(patients, np.zeros((len(x), 0)), folds=self.folds, seed=self.seed)
         if len(x) == 0 or fold.max() < 3:
             raise EmptyInput("fewer than four patients in the calibration split; a gate cannot be fitted on them")
@@ -166,7 +177,8 @@ class OodGate:
         """
         scale = {name: vars(values) for name, values in self._scale.items()}
         options = {"scores": list(self.scores), "quantile": self.quantile, "folds": self.folds, "seed": self.seed}
-        return {**options, "threshold": self.threshold, "scale": scale, "note": self.note}
+        detectors = {name: detector.to_json() for name, detector in self._detectors.items()}
+        return {**options, "threshold": self.threshold, "scale": scale, "note": self.note, "detectors": detectors}
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], json: dict[str, Any]) -> Self:
@@ -174,7 +186,9 @@ class OodGate:
         gate = cls(tuple(json["scores"]), quantile=json["quantile"], folds=json["folds"], seed=json["seed"])
         for name in gate.scores:
             own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
-            gate._detectors[name] = _detector(name).restore(own)
+            # A gate written before scores had options does not name them: they were the usual ones.
+            options = json.get("detectors", {}).get(name) or _detector(name).to_json()
+            gate._detectors[name] = detector_from_state(own, options)
         gate._scale = {name: _Scale(**values) for name, values in json["scale"].items()}
         gate._threshold, gate.note = json["threshold"], json["note"]
         gate.reference_scores = np.asarray(arrays["reference_scores"], dtype=np.float64)
@@ -203,7 +217,38 @@ class OodGate:
 
 
 def _detector(name: str) -> Detector:
-    if name in ("energy", "centred-energy"):
-        return Energy(centred=name == "centred-energy")
-    forms: dict[str, Form] = {"mahalanobis": "single", "two-class": "two-class", "relative": "relative"}
-    return Mahalanobis(forms[name])
+    forms: dict[str, Form] = {"mahalanobis": "single", "two-class": "two-class", "class": "class", "relative": "relative"}
+    if name in forms:
+        return Mahalanobis(forms[name])
+    made: dict[str, Detector] = {
+        "knn": KNearest(),
+        "vim": ViM(),
+        "softmax-vim": ViM(form="softmax"),
+        "energy": Energy(),
+        "centred-energy": Energy(centred=True),
+        "softmax-energy": Energy(form="softmax"),
+        "max-logit": MaxLogit(),
+        "max-probability": MaxProbability(form="softmax"),
+    }
+    return made[name]
+
+
+def detector_from_state(arrays: dict[str, np.ndarray], json: dict[str, Any]) -> Detector:
+    """Returns a fitted score from its `state()` and `to_json()`.
+
+    Raises:
+        ValueOutOfRange: A kind of score that this version does not know.
+    """
+    makers: dict[str, Callable[..., Detector]] = {
+        "mahalanobis": Mahalanobis,
+        "energy": Energy,
+        "max-logit": MaxLogit,
+        "max-probability": MaxProbability,
+        "knn": KNearest,
+        "vim": ViM,
+    }
+    options = dict(json)
+    kind = options.pop("kind", None)
+    if kind not in makers:
+        raise ValueOutOfRange(f"a score of kind {kind!r}; expected one of {', '.join(makers)}: a newer version may have written it")
+    return makers[kind](**options).restore(arrays)
