@@ -43,6 +43,20 @@ if TYPE_CHECKING:
         wilson_interval,
     )
     from vesalius.metrics.proper_scores import BrierDecomposition, brier, brier_decomposition, multiclass_brier, multiclass_nll, nll
+    from vesalius.metrics.regression import (
+        crps_gaussian,
+        crps_samples,
+        gaussian_nll,
+        gaussian_pit,
+        interval_coverage,
+        interval_score,
+        mean_interval_width,
+        miscalibration_area,
+        pinball_loss,
+        quantile_shares,
+        sharpness,
+    )
+    from vesalius.metrics.segmentation import dice, dice_per_class
     from vesalius.metrics.streaming import StreamingCalibration
     from vesalius.metrics.subgroups import SubgroupRow, subgroup_table
 
@@ -83,6 +97,19 @@ _HOME = {
     "StreamingCalibration": "streaming",
     "SubgroupRow": "subgroups",
     "subgroup_table": "subgroups",
+    "crps_gaussian": "regression",
+    "crps_samples": "regression",
+    "gaussian_nll": "regression",
+    "gaussian_pit": "regression",
+    "interval_coverage": "regression",
+    "interval_score": "regression",
+    "mean_interval_width": "regression",
+    "miscalibration_area": "regression",
+    "pinball_loss": "regression",
+    "quantile_shares": "regression",
+    "sharpness": "regression",
+    "dice": "segmentation",
+    "dice_per_class": "segmentation",
 }
 
 __all__ = [
@@ -105,19 +132,32 @@ __all__ = [
     "brier_decomposition",
     "classwise_ece",
     "confusion",
+    "crps_gaussian",
+    "crps_samples",
     "debiased_calibration_error",
+    "dice",
+    "dice_per_class",
     "ece",
     "ece_null_distribution",
     "ece_per_finding",
+    "gaussian_nll",
+    "gaussian_pit",
+    "interval_coverage",
+    "interval_score",
     "known_labels",
     "macro_ece",
     "mce",
+    "mean_interval_width",
+    "miscalibration_area",
     "multiclass_brier",
     "multiclass_nll",
     "nll",
+    "pinball_loss",
     "prevalence",
+    "quantile_shares",
     "reliability_table",
     "sensitivity_specificity",
+    "sharpness",
     "subgroup_table",
     "top_label",
     "top_label_ece",
