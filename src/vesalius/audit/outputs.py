@@ -192,13 +192,15 @@ def _findings(source: Source, *, labelled: bool) -> tuple[tuple[str, ...], tuple
 def _answers(
     source: Source, findings: Sequence[str], kinds: Sequence[Kind], members: Float64[np.ndarray, "member case finding"] | None
 ) -> tuple[Float64[np.ndarray, "case finding"], Float64[np.ndarray, "case finding"]]:
+    from vesalius.uncertainty.ensembles import mean_of
+
     shape = (len(source.places), len(findings))
     logits, probabilities = np.full(shape, np.nan), np.full(shape, np.nan)
     for index, (name, kind) in enumerate(zip(findings, kinds, strict=True)):
         column = f"{kind}:{name}"
         if column not in source.names:  # only members were given: the ensemble answers with the mean of their logits
             assert members is not None
-            values = members[:, :, index].mean(axis=0)
+            values = mean_of(members[:, :, [index]], of="logits")[:, 0]
         else:
             values = source.numbers(column)
         source.complain(np.isinf(values), column, "an infinite number", "expected a finite one")

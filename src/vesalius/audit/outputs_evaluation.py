@@ -21,7 +21,6 @@ from vesalius.audit.outputs_source import listed
 from vesalius.errors import OutputsError, ValueOutOfRange
 
 FORMAT, FORMAT_VERSION = "vesalius.uq", 1
-DISCLAIMER = "Research software; not for medical use."
 CONTRACT = ("auroc", "auprc", "ece", "ece_uncalibrated", "brier", "aurc", "augrc")
 MORE = ("brier_uncalibrated", "brier_change", "nll", "nll_uncalibrated", "nll_change", "overprediction")
 WORST_EACH = 5
@@ -87,7 +86,7 @@ def evaluate_outputs(outputs: Outputs, settings: EvaluationSettings = Evaluation
         "macro": tables["macro"],
         "file": _file(outputs, measured),
         "how": {**measured.how, **asdict(settings.rule), "bins": settings.bins},
-        "notices": [*measured.notices, *_rule_notices(measured), DISCLAIMER],
+        "notices": [*measured.notices, *_rule_notices(measured)],
         "rule": _rule_rows(measured.rule),
         "subgroups": _subgroups(measured, settings),
         "worst": _worst(measured),

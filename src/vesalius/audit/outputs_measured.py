@@ -139,12 +139,14 @@ def doubts(rule: DecisionRule, seen: Outputs, held: Outputs, p: Table) -> dict[s
     of min(p, 1 - p)). `ensemble_spread`: standard deviation of the members' probabilities. `ood_distance`: Mahalanobis distance of
     the features from those seen. `combination`: each standardised on the seen cases, and averaged.
     """
+    from vesalius.uncertainty.ensembles import std_of_probabilities
+
     thresholds = rule.policy.thresholds
     here = {"softmax_distance": _nearness(p, thresholds)}
     there = {"softmax_distance": _nearness(rule.calibrator.calibrate(seen.logits), thresholds)}
     if held.member_logits is not None and seen.member_logits is not None:
-        here["ensemble_spread"] = expit(held.member_logits).std(axis=0)
-        there["ensemble_spread"] = expit(seen.member_logits).std(axis=0)
+        here["ensemble_spread"] = std_of_probabilities(expit(held.member_logits))
+        there["ensemble_spread"] = std_of_probabilities(expit(seen.member_logits))
     distances = _distances(seen, held, rule.options.seed)
     if distances is not None:
         here["ood_distance"], there["ood_distance"] = distances

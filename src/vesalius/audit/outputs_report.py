@@ -29,7 +29,7 @@ METHOD_WORDS = {
     "none": "nothing: probabilities as given",
 }
 MEASURE_WORDS = {
-    "softmax_distance": "nearness of the calibrated probability to the threshold, in logits",
+    "softmax_distance": "how near the calibrated probability is to the threshold, in logits",
     "ensemble_spread": "standard deviation of the members’ probabilities",
     "ood_distance": "Mahalanobis distance of the features from those the rule was fitted on",
     "combination": "all of these, each standardised on the fitted cases, and averaged",
