@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         prevalence,
         sensitivity_specificity,
     )
+    from vesalius.metrics.delong_variance import DeLongDifference, DeLongInterval, delong, delong_test, delong_test_unpaired
     from vesalius.metrics.intervals import (
         Difference,
         Interval,
@@ -79,6 +80,11 @@ _HOME = {
     "known_labels": "classification",
     "prevalence": "classification",
     "sensitivity_specificity": "classification",
+    "DeLongDifference": "delong_variance",
+    "DeLongInterval": "delong_variance",
+    "delong": "delong_variance",
+    "delong_test": "delong_variance",
+    "delong_test_unpaired": "delong_variance",
     "Difference": "intervals",
     "Interval": "intervals",
     "PatientResamples": "intervals",
@@ -115,6 +121,8 @@ _HOME = {
 __all__ = [
     "BrierDecomposition",
     "Confusion",
+    "DeLongDifference",
+    "DeLongInterval",
     "Difference",
     "Interval",
     "PatientResamples",
