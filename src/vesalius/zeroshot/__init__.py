@@ -1,0 +1,1 @@
+"""Words in, scores out: prompts, their embeddings, and how patches of a slide become one answer."""
