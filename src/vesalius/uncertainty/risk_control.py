@@ -37,14 +37,14 @@ from vesalius.uncertainty.risk_bounds import (
 )
 from vesalius.uncertainty.units import Reduce, known_units, part_of_units, reduce_units
 
-ORDER_SHARE = 1 / 3
+ORDER_SHARE = 1 / 4
 """Share of the units that proposes thresholds and their order; the others test them."""
 
 
 class RiskControl:
     """Answers up to the greatest uncertainty at which the risk of the answered is shown to be at or below a target.
 
-    One third of the units propose thresholds and where to begin; two thirds test them, from there to ever more coverage, until
+    A quarter of the units propose thresholds and where to begin; the others test them, from there to ever more coverage, until
     one fails. With `candidates` (thresholds fixed beforehand, in the order to be tested) all units test.
 
     What is promised: with `confidence`, of the units that get an answer at most `target_risk` are answered wrongly. A unit is a

@@ -27,6 +27,9 @@ Rule = Literal["f1", "youden", "sensitivity"]
 
 PRESENT, ABSENT, ABSTAIN = 1, 0, -1
 
+CHOOSING_SHARE = 1 / 3
+"""With a guarantee: share of the patients that choose threshold and bands; the others test the bands."""
+
 _EDGE = 1e-15  # a probability of 0 or 1 has no logit; a calibrator never gives one
 
 
@@ -69,7 +72,7 @@ class DecisionPolicy:
         notes: What a reader should know, or None.
         promises: With `guarantee`, what is promised of each finding, or None where nothing can be.
 
-    With `guarantee` half of the patients choose the threshold and propose bands, in an order; the other half test them, from the
+    With `guarantee` a third of the patients choose the threshold and propose bands, in an order; the others test them, from the
     band they are likeliest to allow to ever narrower ones, until one fails. Then with that confidence at most `target_risk` of the
     patients who get an answer for this finding get a wrong one (a patient with several films counts once, and as wrong when any
     answer is). The promise is for each finding by itself, and for new patients of the same kind. It stands if the calibrator was
@@ -148,9 +151,9 @@ class DecisionPolicy:
             self._lines = [self._line(column) for column in columns]
             return self
         content = np.column_stack([truth, np.where(known, p, -1.0)])
-        first = part_of_units(unit, n_units, np.nan_to_num(content, nan=-1.0), share=0.5, seed=0)
-        halves = [(column.of(first[rows]), column.of(~first[rows])) for column, rows in zip(columns, known.T, strict=True)]
-        self._lines = [self._promised_line(*half) for half in halves]
+        first = part_of_units(unit, n_units, np.nan_to_num(content, nan=-1.0), share=CHOOSING_SHARE, seed=0)
+        parts = [(column.of(first[rows]), column.of(~first[rows])) for column, rows in zip(columns, known.T, strict=True)]
+        self._lines = [self._promised_line(*part) for part in parts]
         return self
 
     def decide(self, probabilities: Real[np.ndarray, "case finding"]) -> Int8[np.ndarray, "case finding"]:
@@ -218,7 +221,7 @@ class DecisionPolicy:
         return _band(chosen, cut)
 
     def _promised_line(self, first: _Column, second: _Column) -> _Line:
-        """Threshold and proposed bands by the first half of the patients; the second half tests the bands."""
+        """Threshold and proposed bands by the first part of the patients; the second tests the bands."""
         assert self.target_risk is not None
         assert self.guarantee is not None
         chosen = self._threshold(first)
