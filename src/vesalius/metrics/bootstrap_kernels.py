@@ -179,8 +179,7 @@ def risk_draws(
 
 
 def _share(walk: Callable[[np.ndarray, slice], None], counts: UInt16[np.ndarray, "resample patient"]) -> None:
-    """Runs `walk` on each group of resamples, laid out (patient, lane); each writes its own place, so their order is of no account."""
-
+    """Runs `walk` on each group of resamples, laid out (patient, lane); each writes its own place, so order is of no account."""
     # A patient drawn more than 255 times needs a second byte; that takes a plan of few patients, or none at all.
     kind = np.uint8 if counts.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real, Shaped
@@ -127,7 +127,7 @@ def delong(
     if scale not in get_args(Scale):
         raise ValueOutOfRange(f"scale {scale!r}; expected one of {', '.join(get_args(Scale))}")
     case = _Case.of(labels, [scores], patients)
-    counts = {"n_positive": case.n_positive, "n_negative": len(case.truth) - case.n_positive}
+    counts: Any = {"n_positive": case.n_positive, "n_negative": len(case.truth) - case.n_positive}
     if case.undefined:
         return DeLongInterval(math.nan, math.nan, math.nan, reason=case.undefined, **counts)
     placed = placements(case.truth, case.scores[0])
@@ -161,8 +161,8 @@ def delong_test(
 ) -> DeLongDifference:
     """Second AUROC minus first on the same cases, paired; with `patients`, by Obuchowski's covariance for clusters.
 
-    Identical curves give z = 0 and p = 1. Two curves that both separate the classes wholly also give p = 1, with a reason in place of
-    an interval, for neither has a variance.
+    Identical curves give z = 0 and p = 1. Two curves that both separate the classes wholly also give p = 1, with a reason in
+    place of an interval, for neither has a variance.
 
     Args:
         labels: 1, 0, -1 or NaN unknown (left out).
