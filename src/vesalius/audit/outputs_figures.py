@@ -19,7 +19,7 @@ from vesalius.audit.drawing import (
 AFTER, BEFORE = Series("calibrated", "internal"), Series("as given", "before", marker="diamond-open", dash="dot")
 AS_GIVEN = Series("as given", "internal")
 MEASURES = {
-    "softmax_distance": Series("nearness to the threshold", "internal"),
+    "softmax_distance": Series("softmax distance", "internal"),
     "ensemble_spread": Series("spread of the members", "external", dash="dash"),
     "ood_distance": Series("distance of the features", "absent", dash="dot"),
     "combination": Series("combination", "present", dash="dashdot"),

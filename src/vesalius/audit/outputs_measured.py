@@ -6,7 +6,7 @@ each fold is answered by a rule that was fitted on the others (cross-fitting); t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,9 @@ def measure(outputs: Outputs, options: RuleOptions) -> Measured:
         answers = rule.answer(here)
         p = here.probabilities if options.method == "none" else answers.probabilities
         probabilities[held], decisions[held], thresholds[held] = p, answers.decisions, rule.policy.thresholds
-        for name, values in doubts(rule, seen, here, p).items():
+        measures, left_out = doubts(rule, seen, here, p)
+        notices += [word for word in left_out if word not in notices]
+        for name, values in measures.items():
             found.setdefault(name, np.full(shape, np.nan))[held] = values
     rule = DecisionRule.fit(fitting, options)
     temperatures = np.ones(shape[1])
@@ -132,31 +134,36 @@ def _folds(outputs: Outputs, seed: int) -> tuple[Any, dict[str, Any]]:
     return folds, {"kind": "cross-fitted", "folds": n, "n_fitted": len(outputs), "words": words}
 
 
-def doubts(rule: DecisionRule, seen: Outputs, held: Outputs, p: Table) -> dict[str, Table]:
-    """Every measure of uncertainty that the file allows, for the held cases; higher = less sure.
+def doubts(rule: DecisionRule, seen: Outputs, held: Outputs, p: Table) -> tuple[dict[str, Table], list[str]]:
+    """Every measure of uncertainty that the file allows, for the held cases, higher = less sure; and what was left out of which.
 
-    `softmax_distance`: nearness of the calibrated probability to the threshold, in logits (at a threshold of 0.5 the order is that
-    of min(p, 1 - p)). `ensemble_spread`: standard deviation of the members' probabilities. `ood_distance`: Mahalanobis distance of
-    the features from those seen. `combination`: each standardised on the seen cases, and averaged.
+    `softmax_distance`: min(q, 1 - q) of the calibrated probability after its threshold was moved to 0.5 (in logits), so that calls
+    near the threshold are the least sure. `ensemble_spread`: standard deviation of the members' probabilities. `ood_distance`:
+    Mahalanobis distance of the features from those seen. `combination`: each standardised on the seen cases, and averaged.
     """
     from vesalius.uncertainty.ensembles import std_of_probabilities
 
     thresholds = rule.policy.thresholds
-    here = {"softmax_distance": _nearness(p, thresholds)}
-    there = {"softmax_distance": _nearness(rule.calibrator.calibrate(seen.logits), thresholds)}
+    here = {"softmax_distance": _softmax_distance(p, thresholds)}
+    there = {"softmax_distance": _softmax_distance(rule.calibrator.calibrate(seen.logits), thresholds)}
     if held.member_logits is not None and seen.member_logits is not None:
         here["ensemble_spread"] = std_of_probabilities(expit(held.member_logits))
         there["ensemble_spread"] = std_of_probabilities(expit(seen.member_logits))
     distances = _distances(seen, held, rule.options.seed)
     if distances is not None:
         here["ood_distance"], there["ood_distance"] = distances
-    return here | ({"combination": _combined(there, here)} if len(here) > 1 else {})
+    if len(here) == 1:
+        return here, []
+    combined, left_out = _combined(there, here, rule.findings)
+    return here | {"combination": combined}, left_out
 
 
-def _nearness(p: Table, thresholds: Float64[np.ndarray, "finding"]) -> Table:
-    from vesalius.audit.curves import logit_distance
+def _softmax_distance(p: Table, thresholds: Float64[np.ndarray, "finding"]) -> Table:
+    from vesalius.audit.outputs import to_logits
+    from vesalius.uncertainty.softmax_distance import softmax_distance
 
-    return np.column_stack([-logit_distance(column, float(cut)) for column, cut in zip(p.T, thresholds, strict=True)])
+    distance: Table = softmax_distance(expit(to_logits(p) - to_logits(thresholds)))
+    return distance
 
 
 def _distances(seen: Outputs, held: Outputs, seed: int) -> tuple[Table, Table] | None:
@@ -175,12 +182,17 @@ def _distances(seen: Outputs, held: Outputs, seed: int) -> tuple[Table, Table] |
     return np.repeat(scores[:, None], wide, axis=1), np.repeat(gate.reference_scores[:, None], wide, axis=1)
 
 
-def _combined(there: Mapping[str, Table], here: Mapping[str, Table]) -> Table:
-    from vesalius.uncertainty import Combination
+def _combined(there: Mapping[str, Table], here: Mapping[str, Table], findings: Sequence[str]) -> tuple[Table, list[str]]:
+    from vesalius.uncertainty.combination import Combination
 
-    columns = []
-    for index in range(next(iter(here.values())).shape[1]):
-        reference = {name: table[:, index] for name, table in there.items()}
-        combination = Combination().fit(reference)
-        columns.append(combination.score({name: table[:, index] for name, table in here.items()}))
-    return np.column_stack(columns)
+    columns, left_out = [], []
+    for index, name in enumerate(findings):
+        combination = Combination()
+        try:
+            combination.fit({key: table[:, index] for key, table in there.items()})
+        except NotEstimable:  # nothing varies on the seen cases, so nothing can be told apart
+            columns.append(np.zeros(len(here["softmax_distance"])))
+            continue
+        columns.append(combination.score({key: table[:, index] for key, table in here.items()}))
+        left_out += [f"{name}: {key} was left out of the combination, {why}" for key, why in combination.dropped.items()]
+    return np.column_stack(columns), left_out

@@ -29,7 +29,7 @@ METHOD_WORDS = {
     "none": "nothing: probabilities as given",
 }
 MEASURE_WORDS = {
-    "softmax_distance": "how near the calibrated probability is to the threshold, in logits",
+    "softmax_distance": "min(q, 1 − q) of the calibrated probability, once its threshold is moved to 0.5",
     "ensemble_spread": "standard deviation of the members’ probabilities",
     "ood_distance": "Mahalanobis distance of the features from those the rule was fitted on",
     "combination": "all of these, each standardised on the fitted cases, and averaged",
