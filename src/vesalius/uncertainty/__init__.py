@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.conformal_findings import FindingSets, MultiLabelRiskControl
     from vesalius.uncertainty.conformal_regression import ConformalisedQuantileRegression, SplitConformalRegression
     from vesalius.uncertainty.curves import RiskCoverage, achievable_aurc, augrc, aurc, e_aurc, risk_coverage
+    from vesalius.uncertainty.ensembles import (
+        Spread,
+        expected_entropy,
+        mean_of,
+        mutual_information,
+        pairwise_disagreement,
+        predictive_entropy,
+        spread_of,
+        std_of_probabilities,
+        variation_ratio,
+    )
     from vesalius.uncertainty.evaluation import Evaluation, EvaluationOptions, evaluate
+    from vesalius.uncertainty.grey_values import Brightness, Gamma, Noise
     from vesalius.uncertainty.mahalanobis import Mahalanobis
     from vesalius.uncertainty.odin import OdinOptions, odin_score
     from vesalius.uncertainty.ood import OodGate, detector_from_state
@@ -23,10 +35,43 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.ood_scores import Energy, MaxLogit, MaxProbability
     from vesalius.uncertainty.risk_bounds import clopper_pearson_upper
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
+    from vesalius.uncertainty.seeds import SeedSpread, seed_spread
     from vesalius.uncertainty.selective import DecisionPolicy
     from vesalius.uncertainty.study import label_risk_coverage, study_residuals, study_risk_coverage, study_uncertainty
+    from vesalius.uncertainty.transforms import Flip, Identity, Rotate, Rotate90, Scale, Shift, Transform
+    from vesalius.uncertainty.tta import TtaAnswer, predict_pool, tta_predict
+    from vesalius.uncertainty.views import FILM_VIEWS, Chain, mirror_views, random_chains, transform_from_json
 
 _HOME = {
+    "TtaAnswer": "tta",
+    "tta_predict": "tta",
+    "predict_pool": "tta",
+    "FILM_VIEWS": "views",
+    "Chain": "views",
+    "mirror_views": "views",
+    "random_chains": "views",
+    "transform_from_json": "views",
+    "Gamma": "grey_values",
+    "Brightness": "grey_values",
+    "Noise": "grey_values",
+    "Transform": "transforms",
+    "Identity": "transforms",
+    "Flip": "transforms",
+    "Rotate90": "transforms",
+    "Rotate": "transforms",
+    "Scale": "transforms",
+    "Shift": "transforms",
+    "SeedSpread": "seeds",
+    "seed_spread": "seeds",
+    "Spread": "ensembles",
+    "mean_of": "ensembles",
+    "std_of_probabilities": "ensembles",
+    "predictive_entropy": "ensembles",
+    "expected_entropy": "ensembles",
+    "mutual_information": "ensembles",
+    "variation_ratio": "ensembles",
+    "pairwise_disagreement": "ensembles",
+    "spread_of": "ensembles",
     "Calibrator": "calibration",
     "Platt": "calibration",
     "SelectedCalibrator": "calibration",
@@ -79,8 +124,11 @@ _HOME = {
 
 __all__ = [
     "APS",
+    "FILM_VIEWS",
     "LAC",
+    "Brightness",
     "Calibrator",
+    "Chain",
     "ClassConditional",
     "ConformalisedQuantileRegression",
     "DecisionPolicy",
@@ -88,12 +136,16 @@ __all__ = [
     "Evaluation",
     "EvaluationOptions",
     "FindingSets",
+    "Flip",
+    "Gamma",
     "GroupConditional",
+    "Identity",
     "KNearest",
     "Mahalanobis",
     "MaxLogit",
     "MaxProbability",
     "MultiLabelRiskControl",
+    "Noise",
     "OdinOptions",
     "OodGate",
     "OodMetrics",
@@ -102,9 +154,17 @@ __all__ = [
     "Platt",
     "RiskControl",
     "RiskCoverage",
+    "Rotate",
+    "Rotate90",
+    "Scale",
+    "SeedSpread",
     "SelectedCalibrator",
+    "Shift",
     "SplitConformalRegression",
+    "Spread",
     "Temperature",
+    "Transform",
+    "TtaAnswer",
     "ViM",
     "achievable_aurc",
     "augrc",
@@ -114,18 +174,32 @@ __all__ = [
     "detector_from_state",
     "e_aurc",
     "evaluate",
+    "expected_entropy",
     "fpr_at_tpr",
     "label_risk_coverage",
+    "mean_of",
+    "mirror_views",
+    "mutual_information",
     "odin_score",
     "ood_metrics",
     "ood_table",
+    "pairwise_disagreement",
+    "predict_pool",
+    "predictive_entropy",
+    "random_chains",
     "rate_controlled_threshold",
     "risk_controlled_threshold",
     "risk_coverage",
+    "seed_spread",
     "sgr_threshold",
+    "spread_of",
+    "std_of_probabilities",
     "study_residuals",
     "study_risk_coverage",
     "study_uncertainty",
+    "transform_from_json",
+    "tta_predict",
+    "variation_ratio",
 ]
 
 
