@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vesalius.uncertainty.calibration import Calibrator, Platt, SelectedCalibrator, Temperature, calibrator_from_json
+    from vesalius.uncertainty.combination import Combination
     from vesalius.uncertainty.conformal import APS, LAC, ClassConditional, GroupConditional
     from vesalius.uncertainty.conformal_findings import FindingSets, MultiLabelRiskControl
     from vesalius.uncertainty.conformal_regression import ConformalisedQuantileRegression, SplitConformalRegression
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
         variation_ratio,
     )
     from vesalius.uncertainty.evaluation import Evaluation, EvaluationOptions, evaluate
+    from vesalius.uncertainty.failure_detection import (
+        FailureCases,
+        FailureDetection,
+        RocCurve,
+        failure_detection_over_sets,
+        failure_detection_table,
+    )
     from vesalius.uncertainty.grey_values import Brightness, Gamma, Noise
     from vesalius.uncertainty.mahalanobis import Mahalanobis
     from vesalius.uncertainty.odin import OdinOptions, odin_score
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
     from vesalius.uncertainty.seeds import SeedSpread, seed_spread
     from vesalius.uncertainty.selective import DecisionPolicy
+    from vesalius.uncertainty.softmax_distance import softmax_distance
     from vesalius.uncertainty.study import label_risk_coverage, study_residuals, study_risk_coverage, study_uncertainty
     from vesalius.uncertainty.transforms import Flip, Identity, Rotate, Rotate90, Scale, Shift, Transform
     from vesalius.uncertainty.tta import TtaAnswer, predict_pool, tta_predict
@@ -120,6 +129,13 @@ _HOME = {
     "study_residuals": "study",
     "study_risk_coverage": "study",
     "study_uncertainty": "study",
+    "Combination": "combination",
+    "softmax_distance": "softmax_distance",
+    "FailureCases": "failure_detection",
+    "FailureDetection": "failure_detection",
+    "failure_detection_table": "failure_detection",
+    "failure_detection_over_sets": "failure_detection",
+    "RocCurve": "failure_detection",
 }
 
 __all__ = [
@@ -130,11 +146,14 @@ __all__ = [
     "Calibrator",
     "Chain",
     "ClassConditional",
+    "Combination",
     "ConformalisedQuantileRegression",
     "DecisionPolicy",
     "Energy",
     "Evaluation",
     "EvaluationOptions",
+    "FailureCases",
+    "FailureDetection",
     "FindingSets",
     "Flip",
     "Gamma",
@@ -154,6 +173,7 @@ __all__ = [
     "Platt",
     "RiskControl",
     "RiskCoverage",
+    "RocCurve",
     "Rotate",
     "Rotate90",
     "Scale",
@@ -175,6 +195,8 @@ __all__ = [
     "e_aurc",
     "evaluate",
     "expected_entropy",
+    "failure_detection_over_sets",
+    "failure_detection_table",
     "fpr_at_tpr",
     "label_risk_coverage",
     "mean_of",
@@ -192,6 +214,7 @@ __all__ = [
     "risk_coverage",
     "seed_spread",
     "sgr_threshold",
+    "softmax_distance",
     "spread_of",
     "std_of_probabilities",
     "study_residuals",
