@@ -68,7 +68,7 @@ def risk_p_value(
     Checked against: `mapie.risk_control.methods.compute_hoeffding_bentkus_p_value`, scipy.stats.binom (tests/reference).
     """
     total, count = np.broadcast_arrays(np.asarray(lost, dtype=np.float64), np.asarray(n, dtype=np.float64))
-    tail = binomial_tail(np.ceil(total - 1e-9), count, target_risk)
+    tail = binomial_tail(np.asarray(np.ceil(total - 1e-9)), count, target_risk)
     if bound == "clopper-pearson":
         return tail if tail.ndim else float(tail)
     mean = np.minimum(np.divide(total, count, out=np.ones(total.shape), where=count > 0), target_risk)

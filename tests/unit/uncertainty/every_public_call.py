@@ -31,6 +31,32 @@ UNCERTAINTY = [
     for name in ("folds", "logistic_fit", "calibration", "curves", "selective", "ood_scores", "ood", "evaluation")
 ]
 
+ABSTAINING = ("units", "study", "risk_bounds", "risk_control", "conformal", "conformal_findings", "conformal_regression")
+UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in ABSTAINING]
+
+
+def every_abstention(u: typing.Any, p: np.ndarray, y: np.ndarray, patients: np.ndarray) -> None:
+    doubt, wrong = np.minimum(p, 1 - p), np.where(np.isnan(y), np.nan, (p >= 0.5) != (y == 1))
+    for loss in ("hamming", "worst"):
+        u.study_risk_coverage(doubt, wrong, patients, loss=loss, critical=[0, 2]).achievable_aurc()
+    u.label_risk_coverage(doubt, wrong)
+    u.aurc(doubt[:, 0], wrong[:, 0], rule="mean")
+    u.achievable_aurc(doubt[:, 0], wrong[:, 0])
+    u.RiskControl.from_json(u.RiskControl(0.4).fit(doubt[:, 0], wrong[:, 0], patients).to_json()).decide(doubt)
+    u.risk_controlled_threshold(doubt[:, 0], wrong[:, 0], target_risk=0.3, bound="hoeffding-bentkus")
+    u.sgr_threshold(doubt[:, 0], wrong[:, 0], target_risk=0.3)
+    u.rate_controlled_threshold(y[:, 0], p[:, 0], patients, sensitivity=0.5)
+    u.clopper_pearson_upper(np.array([1, 2]), np.array([3, 4]))
+    u.DecisionPolicy("sensitivity", target_risk=0.4, target_sensitivity=0.5, guarantee=0.5).fit(p, y, patients).decide(p)
+    classes, labels = p / p.sum(axis=1, keepdims=True), np.nan_to_num(y, nan=-1).astype(int)[:, 0]
+    for sets in (u.LAC(), u.APS(), u.APS(randomised=False), u.ClassConditional(0.5, "aps")):
+        type(sets).from_json(sets.fit(classes, labels, patients).to_json()).predict_set(classes)
+    u.GroupConditional(0.5).fit(classes, labels, patients).predict_set(classes, patients)
+    u.FindingSets.from_json(u.FindingSets().fit(p, y, patients).to_json()).decide(p)
+    u.MultiLabelRiskControl(0.3, confidence=0.5).fit(p, y, patients).predict_set(p)
+    u.SplitConformalRegression(normalised=True).fit(p[:, 0], y[:, 0], p[:, 1], patients).predict_interval(p[:, 0], p[:, 1])
+    u.ConformalisedQuantileRegression().fit(p[:, 0], p[:, 1], y[:, 0], patients).predict_interval(p[:, 0], p[:, 1])
+
 
 def main() -> None:
     with install_import_hook([*METRICS, *UNCERTAINTY], "__main__.check"):
@@ -50,6 +76,7 @@ def main() -> None:
     p = calibrator.calibrate(z)
     policy = u.DecisionPolicy().fit(p, y)
     u.DecisionPolicy("sensitivity", target_risk=0.2).fit(p, y)
+    every_abstention(u, p, y, patients)
     u.evaluate(p, y, patients, z, policy=policy, options=u.EvaluationOptions(resamples=20)).to_json()
     thresholds = policy.thresholds.tolist()
     m.subgroup_table(p, y, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))

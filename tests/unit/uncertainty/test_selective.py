@@ -137,3 +137,80 @@ def test_wrong_use() -> None:
     for wrong in ({"rule": "best"}, {"coverage": 0}, {"coverage": 1.2}, {"target_risk": 1}, {"target_sensitivity": 0}):
         with pytest.raises(ValueOutOfRange):
             DecisionPolicy(**wrong)
+
+
+def test_a_promise_is_tested_by_others_than_chose_it() -> None:
+    p, labels = sample(6, n=3000)
+    patients = np.random.default_rng(0).integers(0, 1500, 3000)
+    policy = DecisionPolicy(target_risk=0.2, guarantee=0.9).fit(p, labels, patients)
+    from vesalius.uncertainty.selective import CHOOSING_SHARE
+    from vesalius.uncertainty.units import number_units, part_of_units
+
+    unit, n_units = number_units(patients, 3000)
+    testing = ~part_of_units(unit, n_units, p, share=CHOOSING_SHARE, seed=0)
+    for k, promise in enumerate(policy.promises):
+        rows = testing & ~np.isnan(labels[:, k])
+        calls, owners, truth = policy.decide(p)[rows, k], patients[rows], labels[rows, k]
+        answered = set(owners[calls >= 0].tolist())
+        wrong = set(owners[(calls >= 0) & (calls != truth)].tolist())
+        assert (promise["answered"], promise["wrong"]) == (len(answered), len(wrong))
+        assert promise["tested"] == len(set(owners.tolist()))
+        assert len(wrong) / len(answered) < promise["upper"] <= 0.2
+        assert f"{len(wrong)} of {len(answered)} wrong" in policy.notes[k]
+
+
+@pytest.mark.parametrize("patients", [None, np.repeat(np.arange(400), 2).astype(str)])
+def test_a_promise_does_not_depend_on_the_order_of_the_rows(patients: np.ndarray | None) -> None:
+    p, labels = sample(7, n=800)
+    order = np.random.default_rng(1).permutation(800)
+    first = DecisionPolicy(target_risk=0.25, guarantee=0.8).fit(p, labels, patients)
+    owners = None if patients is None else patients[order]
+    other = DecisionPolicy(target_risk=0.25, guarantee=0.8).fit(p[order], labels[order], owners)
+    assert other.to_json() == first.to_json()
+
+
+def test_a_promised_sensitivity() -> None:
+    from vesalius.uncertainty import rate_controlled_threshold
+
+    p, labels = sample(8, n=800)
+    policy = DecisionPolicy("sensitivity", target_sensitivity=0.85, guarantee=0.95).fit(p, labels)
+    for k in range(2):
+        expected = rate_controlled_threshold(labels[:, k], p[:, k], sensitivity=0.85, confidence=0.95)
+        assert policy.thresholds[k] == expected
+        assert policy.promises[k] == {"sensitivity": 0.85, "sensitivity_confidence": 0.95}
+    plain = DecisionPolicy("sensitivity", target_sensitivity=0.85).fit(p, labels)
+    assert (policy.thresholds < plain.thresholds).all()
+    both = DecisionPolicy("sensitivity", target_sensitivity=0.85, guarantee=0.8, target_risk=0.3).fit(p, labels)
+    assert {"sensitivity", "target_risk", "upper"} <= set(both.promises[0])
+
+
+def test_too_few_for_a_promise_are_never_answered() -> None:
+    p, labels = sample(9, n=60)
+    for policy in (DecisionPolicy(target_risk=0.01, guarantee=0.9), DecisionPolicy("sensitivity", guarantee=0.999)):
+        policy.fit(p, labels)
+        assert (policy.decide(p) == -1).all()
+        assert policy.promises == [None, None]
+        assert all("never answered" in note for note in policy.notes)
+
+
+def test_json_of_a_promise_and_of_rules_written_before_there_were_any() -> None:
+    p, labels = sample(6, n=1500)
+    policy = DecisionPolicy(target_risk=0.25, guarantee=0.8).fit(p, labels)
+    state = json.loads(json.dumps(policy.to_json()))
+    assert DecisionPolicy.from_json(state).to_json() == policy.to_json()
+    assert DecisionPolicy.from_json(state).promises == policy.promises
+    plain = DecisionPolicy().fit(p, labels).to_json()
+    assert set(plain) == {"rule", "coverage", "target_sensitivity", "target_risk", "minimum_positive", "findings"}
+    assert set(plain["findings"][0]) == {"threshold", "low", "high", "rule", "note"}
+    assert DecisionPolicy.from_json(plain).promises == [None, None]
+
+
+def test_a_guarantee_of_nothing() -> None:
+    for wrong in (
+        {"guarantee": 0.9},
+        {"guarantee": 1.0, "target_risk": 0.1},
+        {"guarantee": 0.9, "target_risk": 0.0},
+        {"guarantee": 0.9, "rule": "sensitivity", "target_sensitivity": 1.0},
+    ):
+        with pytest.raises(ValueOutOfRange):
+            DecisionPolicy(**wrong)
