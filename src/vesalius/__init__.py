@@ -41,7 +41,12 @@ __all__ = ["Decision", "Finding", "Image", "Prediction", "Store", "VesaliusError
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'vesalius' has no attribute {name!r}; it has: {', '.join(sorted(__all__))}")
-    value = getattr(import_module(_HOME[name]), name) if _HOME[name] else import_module(f"vesalius.{name}")
+    try:
+        value = getattr(import_module(_HOME[name]), name) if _HOME[name] else import_module(f"vesalius.{name}")
+    except ModuleNotFoundError as error:
+        from vesalius.errors import MissingDependency
+
+        raise MissingDependency.of(error, f"vesalius.{name}") or error from error
     globals()[name] = value
     return value
 

@@ -127,6 +127,12 @@ class UnsupportedModality(UnreadableImage):
     code = "unsupported_modality"
 
 
+class MissingSpacing(UnreadableImage):
+    """A slide or volume that does not say how large its pixels are, where the size decides the answer."""
+
+    code = "missing_spacing"
+
+
 class ShapeMismatch(VesaliusError, ValueError):
     """Two arrays that belong together differ in shape."""
 
@@ -240,8 +246,8 @@ EXTRAS = {
         "pydicom",
         "highdicom",
         "gdcm",
-        "openjpeg",
         "pylibjpeg",
+        "openjpeg",
         "jpeg_ls",
         "tomli_w",
         "matplotlib",

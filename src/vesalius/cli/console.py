@@ -35,12 +35,14 @@ class Console:
         """Prints a table; the first column is left-aligned, the others right."""
         from rich.console import Console as RichConsole
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left")
+        # as Text: in a plain str, rich takes words in square brackets for its own
+        table = Table(title=Text(title), title_justify="left")
         for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+            table.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
+            table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
         stream = sys.stderr if self.json else sys.stdout
         RichConsole(file=stream, width=None if stream.isatty() else FILE_WIDTH).print(table)
 

