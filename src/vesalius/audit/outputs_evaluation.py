@@ -23,6 +23,7 @@ from vesalius.errors import OutputsError, ValueOutOfRange
 FORMAT, FORMAT_VERSION = "vesalius.uq", 1
 CONTRACT = ("auroc", "auprc", "ece", "ece_uncalibrated", "brier", "aurc", "augrc")
 MORE = ("brier_uncalibrated", "brier_change", "nll", "nll_uncalibrated", "nll_change", "overprediction")
+DETECTION = ("auroc", "augrc", "aurc")
 WORST_EACH = 5
 MINIMUM_CASES = 10
 NOT_GROUPS = ("patient_id", "split")
@@ -182,21 +183,30 @@ def failures_of(measured: Measured) -> Float64[np.ndarray, "case finding"]:
 
 
 def _failure_detection(measured: Measured, settings: EvaluationSettings) -> dict[str, dict[str, Any]]:
+    """Every measure of every finding as a detector of wrong calls, and what it adds to the softmax distance; macro: plain means."""
     from vesalius.uncertainty import failure_detection_table
 
     failures, outputs = failures_of(measured), measured.outputs
     rows: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(outputs.findings):
-        measures = {key: table[:, index] for key, table in measured.doubts.items()}
+        if np.isnan(failures[:, index]).all():
+            nothing = {"value": None, "low": None, "high": None, "reason": "no known label"}
+            rows[name] = {key: dict.fromkeys(DETECTION, nothing) | {"changes": {}} for key in measured.doubts}
+            continue
         found = failure_detection_table(
-            measures, failures[:, index], outputs.patients, resamples=settings.resamples, seed=settings.seed
+            {key: table[:, index] for key, table in measured.doubts.items()},
+            failures[:, index],
+            outputs.patients,
+            baseline="softmax_distance",
+            resamples=settings.resamples,
+            seed=settings.seed,
         )
-        rows[name] = {row.name: {key: getattr(row, key).to_json() for key in ("auroc", "aurc", "augrc")} for row in found}
-    values = {
-        key: {metric: _mean([row[key][metric]["value"] for row in rows.values()]) for metric in ("auroc", "aurc", "augrc")}
+        rows[name] = {row.measure: row.to_json() for row in found}
+    macro = {
+        key: {figure: _mean([row[key][figure]["value"] for row in rows.values()]) for figure in DETECTION}
         for key in measured.doubts
     }
-    return rows | {"macro": values}
+    return rows | {"macro": macro}
 
 
 def _mean(values: Sequence[float | None]) -> dict[str, float | None]:
