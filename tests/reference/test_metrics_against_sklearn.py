@@ -124,16 +124,17 @@ def test_wilson_published() -> None:
         assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_null_distribution_against_every_truth() -> None:
-    """Four cases, sixteen truths: mean and tail of the ECE by their exact probabilities."""
+@pytest.mark.parametrize(("binning", "shared"), [("width", [[0, 1], [2], [3]]), ("mass", [[0, 1], [2, 3]])])
+def test_null_distribution_against_every_truth(binning: str, shared: list[list[int]]) -> None:
+    """Four cases, sixteen truths: mean and tail of the ECE by their exact probabilities, over the bins that the cases share."""
     p = np.array([0.1, 0.15, 0.6, 0.95])
     exact = []
     for truth in product((0, 1), repeat=4):
         y = np.array(truth)
         chance = float(np.prod(np.where(y == 1, p, 1 - p)))
-        gap = abs((p - y)[:2].sum()) + abs((p - y)[2]) + abs((p - y)[3])  # bins of width 1/5: two cases share the first
-        exact.append((gap / 4, chance))
-    draws = ece_null_distribution(p, bins=5, resamples=20_000, seed=0)
+        exact.append((sum(abs((p - y)[members].sum()) for members in shared) / 4, chance))
+    bins = {"width": 5, "mass": 2}[binning]
+    draws = ece_null_distribution(p, bins=bins, binning=binning, resamples=20_000, seed=0)
     mean = sum(value * chance for value, chance in exact)
     spread = np.sqrt(sum((value - mean) ** 2 * chance for value, chance in exact))
     assert draws.mean() == pytest.approx(mean, abs=4 * spread / np.sqrt(20_000))

@@ -24,7 +24,7 @@ Binning = Literal["width", "mass"]
 BinWeight = Literal["mass", "bin"]
 Norm = Literal["l1", "l2", "max"]
 
-BLOCK = 1 << 15
+BLOCK = 1 << 13
 """Values taken at a time: small enough that what is made of them stays in the processor's cache."""
 
 

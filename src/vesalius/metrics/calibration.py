@@ -116,7 +116,7 @@ def debiased_calibration_error(
     whose mean over samples is right. A bin with fewer than two cases has no variance to take off and adds 0, as in the authors'
     code. NaN without a known case.
 
-    Source: Kumar, Liang & Ma 2019, eq. 10. Theirs has the variance of truths around one mean, which is exact where a bin has one
+    Source: Kumar, Liang & Ma 2019, section 5. Theirs has the variance of truths around one mean, which is exact where a bin has one
     probability and takes off a little too much where it has several.
     Checked against: figures of the authors' verified_calibration (`unbiased_l2_ce`), and the formula counted bin by bin
     (tests/reference); its mean over samples (tests/statistical).
@@ -187,7 +187,7 @@ def classwise_ece(
 ) -> float:
     """`macro_ece` of exclusive classes, each against all others, in [0, 1]; labels are class numbers, -1 unknown.
 
-    Source: Kull 2019, eq. 4; Nixon 2019 calls it static (width) and adaptive (mass).
+    Source: Kull 2019; Nixon 2019 calls it static (width) and adaptive (mass).
     Checked against: torchmetrics.functional.classification.binary_calibration_error of each class (tests/reference).
     """
     truth, p, counts = known_classes(labels, probabilities, weights)
