@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vesalius.metrics.intervals import PatientResamples, bootstrap_ranking, ranking_draws
+from vesalius.metrics import bootstrap_ranking
+from vesalius.metrics.intervals import PatientResamples, ranking_draws
 
 
 def cohort(n_cases: int, n_findings: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vesalius.metrics import auroc, ece
+from vesalius.metrics import auroc, bootstrap_ranking, ece
 from vesalius.metrics.draws import proper_draws
-from vesalius.metrics.intervals import PatientResamples, bootstrap_ranking, interval_of
+from vesalius.metrics.intervals import PatientResamples, interval_of
 
 pytestmark = pytest.mark.slow
 

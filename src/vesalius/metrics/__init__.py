@@ -9,6 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vesalius.metrics.bootstrap_intervals import (
+        RankingIntervals,
+        bootstrap,
+        bootstrap_difference,
+        bootstrap_many,
+        bootstrap_ranking,
+        bootstrap_ranking_difference,
+    )
     from vesalius.metrics.calibration import (
         ReliabilityBin,
         classwise_ece,
@@ -32,17 +40,7 @@ if TYPE_CHECKING:
         sensitivity_specificity,
     )
     from vesalius.metrics.delong_variance import DeLongDifference, DeLongInterval, delong, delong_test, delong_test_unpaired
-    from vesalius.metrics.intervals import (
-        Difference,
-        Interval,
-        PatientResamples,
-        bootstrap,
-        bootstrap_difference,
-        bootstrap_many,
-        bootstrap_ranking,
-        bootstrap_ranking_difference,
-        wilson_interval,
-    )
+    from vesalius.metrics.intervals import Difference, Interval, PatientResamples, wilson_interval
     from vesalius.metrics.proper_scores import BrierDecomposition, brier, brier_decomposition, multiclass_brier, multiclass_nll, nll
     from vesalius.metrics.regression import (
         crps_gaussian,
@@ -88,11 +86,12 @@ _HOME = {
     "Difference": "intervals",
     "Interval": "intervals",
     "PatientResamples": "intervals",
-    "bootstrap": "intervals",
-    "bootstrap_difference": "intervals",
-    "bootstrap_many": "intervals",
-    "bootstrap_ranking": "intervals",
-    "bootstrap_ranking_difference": "intervals",
+    "RankingIntervals": "bootstrap_intervals",
+    "bootstrap": "bootstrap_intervals",
+    "bootstrap_difference": "bootstrap_intervals",
+    "bootstrap_many": "bootstrap_intervals",
+    "bootstrap_ranking": "bootstrap_intervals",
+    "bootstrap_ranking_difference": "bootstrap_intervals",
     "wilson_interval": "intervals",
     "BrierDecomposition": "proper_scores",
     "brier": "proper_scores",
@@ -126,6 +125,7 @@ __all__ = [
     "Difference",
     "Interval",
     "PatientResamples",
+    "RankingIntervals",
     "ReliabilityBin",
     "StreamingCalibration",
     "SubgroupRow",

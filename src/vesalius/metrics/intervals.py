@@ -1,4 +1,4 @@
-"""How far a figure may be trusted: intervals that draw patients, not images.
+"""How far a figure may be trusted: intervals that draw patients, not images. Their parts; the calls are in `bootstrap_intervals`.
 
 Images of one patient are not independent. Drawing images makes a 95 % interval that covers the truth seven times in ten
 (docs/intervals.md); so patients are drawn with replacement, and each image counts as often as its patient was drawn.
@@ -19,11 +19,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, Real, Shaped, UInt16
+from jaxtyping import Bool, Float64, Int64, Real, Shaped, UInt16
 from scipy.special import ndtri
 
 from vesalius.errors import EmptyInput, ShapeMismatch
-from vesalius.metrics.classification import known_table
+from vesalius.metrics.classification import known_labels, known_table
 
 MAXIMUM_UNDEFINED = 0.05
 """Share of undefined resamples above which an interval is not estimable."""
@@ -80,22 +80,39 @@ class PatientResamples:
         n_patients: How many there are.
         resamples: How many draws.
         seed: Same seed, same draws.
+        positive: Which patients have any present case; if given, these and the others are drawn apart, each as many as there are.
     """
 
     patient: Int64[np.ndarray, "case"]
     n_patients: int
     resamples: int = 1000
     seed: int = 0
+    positive: Bool[np.ndarray, "patient"] | None = None
 
     @classmethod
     def of(
-        cls, patients: Shaped[np.ndarray, "case"] | None, n_cases: int, *, resamples: int = 1000, seed: int = 0
+        cls,
+        patients: Shaped[np.ndarray, "case"] | None,
+        n_cases: int,
+        *,
+        resamples: int = 1000,
+        seed: int = 0,
+        stratify_by: Shaped[np.ndarray, "case *finding"] | None = None,
     ) -> PatientResamples:
         """Numbers the patients; None makes each case its own patient (right only if no patient has two images).
 
+        Args:
+            patients: Any name or number of the patient of each case.
+            n_cases: How many cases there are.
+            resamples: How many draws.
+            seed: Same seed, same draws.
+            stratify_by: Labels of one finding or of several. Patients with any present case are then drawn apart from those with
+                none, so that a rare finding is in every draw. The interval then takes their numbers as fixed by design: right for
+                AUROC and sensitivity, a little narrow for what moves with the prevalence (AUPRC, PPV, F1).
+
         Raises:
             EmptyInput: No case.
-            ShapeMismatch: Not one patient a case.
+            ShapeMismatch: Not one patient a case, or other labels than cases.
         """
         owners = np.arange(n_cases) if patients is None else np.asarray(patients)
         if n_cases == 0:
@@ -103,7 +120,14 @@ class PatientResamples:
         if owners.shape != (n_cases,):
             raise ShapeMismatch(f"patients {owners.shape}; expected one a case: ({n_cases},)")
         names, number = np.unique(owners, return_inverse=True)
-        return cls(number.astype(np.int64), len(names), resamples, seed)
+        positive = None
+        if stratify_by is not None:
+            truth = known_labels(stratify_by)
+            if len(truth) != n_cases:
+                raise ShapeMismatch(f"stratify_by {truth.shape}; expected one row a case: {n_cases}")
+            present = (truth.reshape(n_cases, -1) == 1).any(axis=1)
+            positive = np.bincount(number, present, len(names)) > 0
+        return cls(number.astype(np.int64), len(names), resamples, seed, positive)
 
     def chunks(self, size: int = 128) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
         """Yields how often each patient was drawn, first once each (the sample itself), then every resample in turn."""
@@ -119,10 +143,31 @@ class PatientResamples:
 
     def _drawn(self, size: int) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
         random = np.random.default_rng(self.seed)
+        strata: list[Any] = [slice(None)]
+        if self.positive is not None:
+            strata = [members for members in (np.flatnonzero(self.positive), np.flatnonzero(~self.positive)) if len(members)]
+        sizes = [self.n_patients] if self.positive is None else [len(members) for members in strata]
         for start in range(0, self.resamples, size):
             counts = np.empty((min(size, self.resamples - start), self.n_patients), dtype=np.uint16)
             for row in counts:
-                row[:] = np.bincount(random.integers(self.n_patients, size=self.n_patients), minlength=self.n_patients)
+                for members, n in zip(strata, sizes, strict=True):
+                    row[members] = np.bincount(random.integers(n, size=n), minlength=n)
+            yield counts
+
+    def leave_one_out(self) -> PatientJackknife:
+        """Returns the plan that leaves each patient out in turn: any metric that takes a plan then gives its jackknife."""
+        return PatientJackknife(self.patient, self.n_patients, self.n_patients, self.seed, self.positive)
+
+
+class PatientJackknife(PatientResamples):
+    """Not draws, but all patients once each, then all but the first, all but the second, and so on."""
+
+    def chunks(self, size: int = 128) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
+        """Yields the multiplicities of the patients: the sample itself, then the sample without each of them."""
+        yield np.ones((1, self.n_patients), dtype=np.uint16)
+        for start in range(0, self.n_patients, size):
+            counts = np.ones((min(size, self.n_patients - start), self.n_patients), dtype=np.uint16)
+            counts[np.arange(len(counts)), start + np.arange(len(counts))] = 0
             yield counts
 
 
@@ -188,63 +233,6 @@ def macro_draws(draws: Float64[np.ndarray, "draw finding"]) -> Float64[np.ndarra
     return mean
 
 
-def bootstrap(
-    metric: Callable[[Weights], float],
-    patients: Shaped[np.ndarray, "case"],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Interval:
-    """Patient-clustered percentile interval of any metric that takes whole-number weights.
-
-    Args:
-        metric: From multiplicities of the cases to the figure; NaN where they do not define it.
-        patients: Any name or number of the patient of each case.
-        resamples: How many draws of patients.
-        seed: Same seed, same draws.
-        confidence: 0.95 for a 95 % interval.
-
-    Raises:
-        EmptyInput: No case.
-
-    Source: Field & Welsh 2007; Efron & Tibshirani 1993, 13.3.
-    Checked against: scipy.stats.bootstrap (tests/reference); its coverage in simulation (tests/statistical).
-    """
-    return bootstrap_many(
-        lambda weights: np.array([metric(weights)]), patients, resamples=resamples, seed=seed, confidence=confidence
-    )[0]
-
-
-def bootstrap_many(
-    metric: Callable[[Weights], Float64[np.ndarray, "value"]],
-    patients: Shaped[np.ndarray, "case"],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> tuple[Interval, ...]:
-    """`bootstrap` for a metric of several figures, all on the same resamples."""
-    plan = PatientResamples.of(patients, len(patients), resamples=resamples, seed=seed)
-    draws = weighted_draws(metric, plan)
-    return tuple(interval_of(column, confidence, n_patients=plan.n_patients) for column in draws.T)
-
-
-def bootstrap_difference(
-    first: Callable[[Weights], float],
-    second: Callable[[Weights], float],
-    patients: Shaped[np.ndarray, "case"],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Difference:
-    """Second metric minus first (two models, or after and before calibration), both on the same resamples of patients."""
-    plan = PatientResamples.of(patients, len(patients), resamples=resamples, seed=seed)
-    draws = weighted_draws(lambda weights: np.array([first(weights), second(weights)]), plan)
-    return difference_of(draws[:, 0], draws[:, 1], confidence, n_patients=plan.n_patients)
-
-
 def weighted_draws(
     metric: Callable[[Weights], Float64[np.ndarray, "value"]], plan: PatientResamples
 ) -> Float64[np.ndarray, "draw value"]:
@@ -281,61 +269,6 @@ def ranking_draws(
     findings = [kernels.sort_finding(truth[:, k], numbers[:, k], plan.patient) for k in range(truth.shape[1])]
     parts = [kernels.ranking_draws(chunk, findings) for chunk in plan.chunks()]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-
-@dataclass(frozen=True)
-class RankingIntervals:
-    """AUROC and AUPRC, one interval a finding in order, and their macro over findings on the same resamples."""
-
-    auroc: tuple[Interval, ...]
-    auprc: tuple[Interval, ...]
-    macro_auroc: Interval
-    macro_auprc: Interval
-
-
-def bootstrap_ranking(
-    labels: Real[np.ndarray, "case finding"],
-    scores: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> RankingIntervals:
-    """Patient-clustered intervals of AUROC and AUPRC of every finding and of their macro, from one set of resamples.
-
-    Checked against: `bootstrap` with sklearn's weighted metrics on the same resamples (tests/reference).
-    """
-    plan = PatientResamples.of(patients, len(scores), resamples=resamples, seed=seed)
-
-    def intervals(draws: Float64[np.ndarray, "draw finding"]) -> tuple[tuple[Interval, ...], Interval]:
-        every = [interval_of(column, confidence, n_patients=plan.n_patients) for column in (*draws.T, macro_draws(draws))]
-        return tuple(every[:-1]), every[-1]
-
-    by_metric = [intervals(draws) for draws in ranking_draws(labels, scores, plan)]
-    return RankingIntervals(by_metric[0][0], by_metric[1][0], by_metric[0][1], by_metric[1][1])
-
-
-def bootstrap_ranking_difference(
-    labels: Real[np.ndarray, "case finding"],
-    first: Real[np.ndarray, "case finding"],
-    second: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> dict[str, tuple[Difference, ...]]:
-    """Second model minus first on the same resamples: `auroc` and `auprc`, one a finding, the macro last."""
-    plan = PatientResamples.of(patients, len(first), resamples=resamples, seed=seed)
-    pairs = zip(("auroc", "auprc"), ranking_draws(labels, first, plan), ranking_draws(labels, second, plan), strict=True)
-    return {
-        name: tuple(
-            difference_of(a, b, confidence, n_patients=plan.n_patients)
-            for a, b in zip((*before.T, macro_draws(before)), (*after.T, macro_draws(after)), strict=True)
-        )
-        for name, before, after in pairs
-    }
 
 
 def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
