@@ -19,15 +19,7 @@ def open_arrays(path: Path) -> Source:
     Raises:
         OutputsError: Not a .npz, an array of Python objects, an array that is not of one axis, or arrays of different lengths.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise OutputsError(f"{path.name} holds one bare array; save it with numpy.savez and a name for each array")
-            arrays = {name: _array(archive, name, path.name) for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
-        if isinstance(error, OutputsError):
-            raise
-        raise OutputsError(f"{path.name} is not a .npz of plain arrays; write it with numpy.savez(FILE, **arrays)") from error
+    arrays = _load(path)
     if not arrays:
         raise OutputsError(f"{path.name} is empty; expected arrays label:NAME with logit:NAME or probability:NAME (docs/uq.md)")
     named = arrays.pop("findings", None)
@@ -35,6 +27,19 @@ def open_arrays(path: Path) -> Source:
     places = np.arange(_length(arrays, path.name), dtype=np.int64)
     members = None if named is None else tuple(map(str, named.tolist()))
     return Source(path.name, "row", "array", places, arrays, wide["features"], wide["member_logits"], members)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise OutputsError(f"{path.name} holds one bare array; save it with numpy.savez and a name for each array")
+        with archive:
+            return {name: _array(archive, name, path.name) for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OutputsError):
+            raise
+        raise OutputsError(f"{path.name} is not a .npz of plain arrays; write it with numpy.savez(FILE, **arrays)") from error
 
 
 def _array(archive: np.lib.npyio.NpzFile, name: str, file: str) -> np.ndarray:
