@@ -34,6 +34,33 @@ UNCERTAINTY = [
 ABSTAINING = ("units", "study", "risk_bounds", "risk_control", "conformal", "conformal_findings", "conformal_regression")
 UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in ABSTAINING]
 
+METRICS += [f"vesalius.metrics.{name}" for name in ("bins", "proper_scores", "streaming")]
+
+
+def every_calibration_error(m: typing.Any, p: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
+    one, said = y[:, 0], p[:, 0]
+    for binning in ("width", "mass"):
+        m.reliability_table(one, said, binning=binning)
+        m.ece(one, said, binning=binning, weight="bin", norm="l2", weights=np.ones(len(one), dtype=int))
+        m.brier_decomposition(one, said, 5, binning=binning)
+        m.debiased_calibration_error(one, said, binning=binning)
+        m.ece_null_distribution(said, ~np.isnan(one), binning=binning, resamples=5)
+    m.mce(one, said)
+    m.brier_decomposition(one, said)
+    m.macro_ece(y, p)
+    m.top_label_ece(one, said)
+    m.top_label_ece(y, p)
+    classes, labels = p / p.sum(axis=1, keepdims=True), np.nan_to_num(one, nan=-1).astype(int)
+    m.top_label_ece(labels, classes)
+    m.classwise_ece(labels, classes)
+    m.multiclass_brier(labels, classes)
+    m.multiclass_nll(labels, z)
+    m.nll(one, z[:, 0])
+    stream = m.StreamingCalibration(5).update(y, p, known=np.ones(y.shape, dtype=bool), case="a")
+    stream.merge(m.StreamingCalibration.from_json(stream.to_json())).reliability_table()
+    stream.brier_decomposition()
+    stream.ece(per="case")
+
 
 def every_abstention(u: typing.Any, p: np.ndarray, y: np.ndarray, patients: np.ndarray) -> None:
     doubt, wrong = np.minimum(p, 1 - p), np.where(np.isnan(y), np.nan, (p >= 0.5) != (y == 1))
@@ -88,11 +115,7 @@ def main() -> None:
     m.bootstrap_ranking_difference(y, p, z, patients, resamples=20)
     m.bootstrap(lambda weights: m.auroc(y[:, 0], p[:, 0], weights), patients, resamples=20)
     m.bootstrap_difference(lambda w: float(w.max()), lambda w: float(w.min()), patients, resamples=20)
-    for binning in ("width", "mass"):
-        m.reliability_table(y[:, 0], p[:, 0], binning=binning)
-        m.ece(y[:, 0], p[:, 0], binning=binning)
-    m.ece_null_distribution(p[:, 0], ~np.isnan(y[:, 0]), resamples=5)
-    m.nll(y[:, 0], z[:, 0])
+    every_calibration_error(m, p, y, z)
     m.auprc(y[:, 0], z[:, 0])
     m.prevalence(y[:, 0])
     m.sensitivity_specificity(y[:, 0], policy.decide(p)[:, 0])
