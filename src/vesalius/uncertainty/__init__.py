@@ -44,6 +44,16 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.risk_bounds import clopper_pearson_upper
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
     from vesalius.uncertainty.seeds import SeedSpread, seed_spread
+    from vesalius.uncertainty.segmentation import (
+        SegmentationScores,
+        boundary_band,
+        case_scores,
+        entropy_map,
+        mean_inside,
+        pairwise_dice,
+        stack_scores,
+        volume_variation,
+    )
     from vesalius.uncertainty.selective import DecisionPolicy
     from vesalius.uncertainty.softmax_distance import softmax_distance
     from vesalius.uncertainty.study import label_risk_coverage, study_residuals, study_risk_coverage, study_uncertainty
@@ -136,6 +146,14 @@ _HOME = {
     "failure_detection_table": "failure_detection",
     "failure_detection_over_sets": "failure_detection",
     "RocCurve": "failure_detection",
+    "SegmentationScores": "segmentation",
+    "boundary_band": "segmentation",
+    "case_scores": "segmentation",
+    "entropy_map": "segmentation",
+    "mean_inside": "segmentation",
+    "pairwise_dice": "segmentation",
+    "stack_scores": "segmentation",
+    "volume_variation": "segmentation",
 }
 
 __all__ = [
@@ -178,6 +196,7 @@ __all__ = [
     "Rotate90",
     "Scale",
     "SeedSpread",
+    "SegmentationScores",
     "SelectedCalibrator",
     "Shift",
     "SplitConformalRegression",
@@ -189,22 +208,27 @@ __all__ = [
     "achievable_aurc",
     "augrc",
     "aurc",
+    "boundary_band",
     "calibrator_from_json",
+    "case_scores",
     "clopper_pearson_upper",
     "detector_from_state",
     "e_aurc",
+    "entropy_map",
     "evaluate",
     "expected_entropy",
     "failure_detection_over_sets",
     "failure_detection_table",
     "fpr_at_tpr",
     "label_risk_coverage",
+    "mean_inside",
     "mean_of",
     "mirror_views",
     "mutual_information",
     "odin_score",
     "ood_metrics",
     "ood_table",
+    "pairwise_dice",
     "pairwise_disagreement",
     "predict_pool",
     "predictive_entropy",
@@ -216,6 +240,7 @@ __all__ = [
     "sgr_threshold",
     "softmax_distance",
     "spread_of",
+    "stack_scores",
     "std_of_probabilities",
     "study_residuals",
     "study_risk_coverage",
@@ -223,6 +248,7 @@ __all__ = [
     "transform_from_json",
     "tta_predict",
     "variation_ratio",
+    "volume_variation",
 ]
 
 
