@@ -12,7 +12,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("startup.py", "ingest.py", "network.py", "training_step.py", "predict.py", "bootstrap.py", "ece.py", "aurc.py")
+SCRIPTS = (
+    "startup.py",
+    "ingest.py",
+    "network.py",
+    "training_step.py",
+    "predict.py",
+    "bootstrap.py",
+    "mahalanobis.py",
+    "ece.py",
+    "aurc.py",
+)
 
 
 def main() -> int:

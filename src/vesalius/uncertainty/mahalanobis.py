@@ -106,12 +106,10 @@ class Mahalanobis:
         whitening = {name: np.asfortranarray(self._arrays[name]) for name in names}
         centres = self._arrays["centres"] @ self._arrays["whitening"] if "centres" in self._arrays else None
         scores = np.empty(len(x))
-        for rows in row_blocks(len(x)):
-            block = np.asarray(x[rows], dtype=np.float64)
-            finite: Bool[np.ndarray, "row"] = np.asarray(np.isfinite(block).all(axis=1))
-            centred = np.where(finite[:, None], block, 0.0) - self._arrays["mean"]
-            scores[rows] = np.where(finite, _distances(centred, whitening, centres), np.inf)
-        return scores
+        with np.errstate(invalid="ignore", over="ignore"):  # a row that is not finite spoils itself alone, and is +infinity below
+            for rows in row_blocks(len(x)):
+                scores[rows] = _distances(x[rows] - self._arrays["mean"], whitening, centres)
+        return np.where(np.isfinite(scores), scores, np.inf)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the options."""
@@ -167,24 +165,27 @@ def _distances(
     centres: Float64[np.ndarray, "finding class dim"] | None,
 ) -> Float64[np.ndarray, "row"]:
     """Distance of a block: from the origin, or the sum over findings of the nearest class, less the background's."""
+    common = _squared(_times(centred.copy(), whitening["background"])) if "background" in whitening else None
     white = _times(centred, whitening["whitening"])
-    distance: Float64[np.ndarray, "row"] = np.einsum("ij,ij->i", white, white)
+    distance = _squared(white)
     if centres is None:
         return distance
     n_findings, n_classes, dim = centres.shape
     points = centres.reshape(-1, dim)
-    apart = distance[:, None] - 2 * white @ points.T + (points**2).sum(axis=1)
-    nearest = np.maximum(apart, 0.0).reshape(-1, n_findings, n_classes).min(axis=2).sum(axis=1)
-    if "background" in whitening:
-        common = _times(centred, whitening["background"])
-        nearest = nearest - n_findings * np.einsum("ij,ij->i", common, common)
-    return nearest  # type: ignore[no-any-return]
+    apart = white @ (-2 * points.T) + (_squared(points) + distance[:, None])
+    nearest: Float64[np.ndarray, "row"] = np.maximum(apart, 0.0).reshape(-1, n_findings, n_classes).min(axis=2).sum(axis=1)
+    return nearest if common is None else nearest - n_findings * common
 
 
 def _times(rows: Float64[np.ndarray, "row dim"], upper: Square) -> Float64[np.ndarray, "row dim"]:
-    """Rows times an upper triangle (Fortran order): half the work of a full product."""
-    product: Float64[np.ndarray, "row dim"] = dtrmm(1.0, upper, rows.T, side=0, lower=0, trans_a=1).T
+    """Rows, which are overwritten, times an upper triangle (Fortran order): half the work of a full product."""
+    product: Float64[np.ndarray, "row dim"] = dtrmm(1.0, upper, rows.T, side=0, lower=0, trans_a=1, overwrite_b=1).T
     return product
+
+
+def _squared(rows: Float64[np.ndarray, "row dim"]) -> Float64[np.ndarray, "row"]:
+    lengths: Float64[np.ndarray, "row"] = np.einsum("ij,ij->i", rows, rows)
+    return lengths
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def scatter(features: Features, mean: Float64[np.ndarray, "dim"]) -> Scatter:
     for rows in row_blocks(len(features)):
         rest = features[rows] - mean
         product += rest.T @ rest
-        fourth += float((np.einsum("ij,ij->i", rest, rest) ** 2).sum())
+        fourth += float((_squared(rest) ** 2).sum())
     return Scatter(len(features), len(features) - 1, product, fourth)
 
 
@@ -298,7 +299,7 @@ class _Classes:
             code = self.codes[rows, 0]
             rest = features[rows][code >= 0] - mean - means[code[code >= 0]]
             product += rest.T @ rest
-            fourth += float((np.einsum("ij,ij->i", rest, rest) ** 2).sum())
+            fourth += float((_squared(rest) ** 2).sum())
             n += len(rest)
         return Scatter(n, n - self.n_classes, product, fourth)
 
