@@ -214,21 +214,17 @@ class APS(ConformalSets):
 
     def class_scores(self, probabilities: Float64[np.ndarray, "case cls"]) -> Float64[np.ndarray, "case cls"]:
         """Mass of the likelier classes and, of the class itself, all or a random part."""
-        falling = np.argsort(-probabilities, axis=1, kind="stable")
+        falling = np.argsort(-probabilities, axis=1)
         ordered = np.take_along_axis(probabilities, falling, axis=1)
         mass = np.cumsum(ordered, axis=1)
-        n_classes = ordered.shape[1]
-        first = np.ones(ordered.shape, dtype=bool)
-        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        start = np.maximum.accumulate(np.where(first, np.arange(n_classes), 0), axis=1)
-        last = np.ones(ordered.shape, dtype=bool)
-        last[:, :-1] = first[:, 1:]
-        end = np.minimum.accumulate(np.where(last, np.arange(n_classes), n_classes)[:, ::-1], axis=1)[:, ::-1]
-        upper = np.take_along_axis(mass, end, axis=1)
-        lower = np.take_along_axis(np.column_stack([np.zeros(len(mass)), mass]), start, axis=1)
-        part = row_uniform(probabilities, self.seed)[:, None] if self.randomised else 0.0
+        tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        own = ordered.copy()
+        if tied.any():
+            mass[tied], own[tied] = _whole_ties(ordered[tied], mass[tied])
+        if self.randomised:
+            mass -= row_uniform(probabilities, self.seed)[:, None] * own
         scores = np.empty(probabilities.shape)
-        np.put_along_axis(scores, falling, upper - part * (upper - lower), axis=1)
+        np.put_along_axis(scores, falling, mass, axis=1)
         return scores
 
     def _options(self) -> dict[str, Any]:
@@ -355,6 +351,20 @@ class GroupConditional(ConformalSets):
         if names.shape != (n_cases,):
             raise ShapeMismatch(f"groups {names.shape}; expected one a case: ({n_cases},)")
         return names.astype(str)
+
+
+def _whole_ties(
+    ordered: Float64[np.ndarray, "case cls"], mass: Float64[np.ndarray, "case cls"]
+) -> tuple[Float64[np.ndarray, "case cls"], Float64[np.ndarray, "case cls"]]:
+    """Mass up to the end of each block of equal probabilities, and the mass of the block, at each of its classes."""
+    n_classes = ordered.shape[1]
+    place = np.arange(n_classes)
+    differs = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.column_stack([differs, np.ones(len(ordered), dtype=bool)])
+    starts = np.column_stack([np.ones(len(ordered), dtype=bool), differs])
+    start = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    end = np.minimum.accumulate(np.where(ends, place, n_classes)[:, ::-1], axis=1)[:, ::-1]
+    return np.take_along_axis(mass, end, axis=1), ordered * (end - start + 1)
 
 
 def row_uniform(rows: Float64[np.ndarray, "case column"], seed: int = 0) -> Float64[np.ndarray, "case"]:
