@@ -36,11 +36,21 @@ if TYPE_CHECKING:
         auroc,
         confusion,
         known_labels,
+        partial_auroc,
         prevalence,
         sensitivity_specificity,
     )
     from vesalius.metrics.delong_variance import DeLongDifference, DeLongInterval, delong, delong_test, delong_test_unpaired
     from vesalius.metrics.intervals import Difference, Interval, PatientResamples, wilson_interval
+    from vesalius.metrics.operating_points import (
+        OperatingPoint,
+        ReaderComparison,
+        compare_with_reader,
+        operating_point,
+        sensitivity_at_specificity,
+        specificity_at_sensitivity,
+        threshold_at,
+    )
     from vesalius.metrics.proper_scores import BrierDecomposition, brier, brier_decomposition, multiclass_brier, multiclass_nll, nll
     from vesalius.metrics.regression import (
         crps_gaussian,
@@ -60,6 +70,14 @@ if TYPE_CHECKING:
     from vesalius.metrics.subgroups import SubgroupRow, subgroup_table
 
 _HOME = {
+    "OperatingPoint": "operating_points",
+    "ReaderComparison": "operating_points",
+    "compare_with_reader": "operating_points",
+    "operating_point": "operating_points",
+    "sensitivity_at_specificity": "operating_points",
+    "specificity_at_sensitivity": "operating_points",
+    "threshold_at": "operating_points",
+    "partial_auroc": "classification",
     "ReliabilityBin": "calibration",
     "classwise_ece": "calibration",
     "debiased_calibration_error": "calibration",
@@ -124,8 +142,10 @@ __all__ = [
     "DeLongInterval",
     "Difference",
     "Interval",
+    "OperatingPoint",
     "PatientResamples",
     "RankingIntervals",
+    "ReaderComparison",
     "ReliabilityBin",
     "StreamingCalibration",
     "SubgroupRow",
@@ -139,6 +159,7 @@ __all__ = [
     "brier",
     "brier_decomposition",
     "classwise_ece",
+    "compare_with_reader",
     "confusion",
     "crps_gaussian",
     "crps_samples",
@@ -163,13 +184,18 @@ __all__ = [
     "multiclass_brier",
     "multiclass_nll",
     "nll",
+    "operating_point",
+    "partial_auroc",
     "pinball_loss",
     "prevalence",
     "quantile_shares",
     "reliability_table",
+    "sensitivity_at_specificity",
     "sensitivity_specificity",
     "sharpness",
+    "specificity_at_sensitivity",
     "subgroup_table",
+    "threshold_at",
     "top_label",
     "top_label_ece",
     "wilson_interval",

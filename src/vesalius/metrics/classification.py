@@ -106,6 +106,34 @@ def auroc(
     return float((blocks.negative * (above + 0.5 * blocks.positive)).sum() / pairs)
 
 
+def partial_auroc(
+    labels: Shaped[np.ndarray, "case"],
+    scores: Real[np.ndarray, "case"],
+    least_specificity: float,
+    weights: Real[np.ndarray, "case"] | None = None,
+) -> float:
+    """Area under the ROC curve where the specificity is at least this, on McClish's scale: 0.5 by chance, 1 at best.
+
+    Raises:
+        ValueOutOfRange: `least_specificity` outside [0, 1).
+
+    Source: McClish 1989.
+    Checked against: sklearn.metrics.roc_auc_score(max_fpr=1 - least_specificity) (tests/reference).
+    """
+    if not 0 <= least_specificity < 1:
+        raise ValueOutOfRange(f"least_specificity {least_specificity}; expected [0, 1)")
+    blocks = tie_blocks(labels, scores, weights)
+    if not blocks.positive.sum() or not blocks.negative.sum():
+        return math.nan
+    hits, false = (np.append(0.0, np.cumsum(side) / side.sum()) for side in (blocks.positive, blocks.negative))
+    end = 1.0 - least_specificity
+    inside = false <= end
+    x, y = np.append(false[inside], end), np.append(hits[inside], np.interp(end, false, hits))
+    area = float(np.trapezoid(y, x))
+    chance = end * end / 2
+    return 0.5 * (1 + (area - chance) / (end - chance))
+
+
 def auprc(
     labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
 ) -> float:
@@ -165,6 +193,12 @@ class Confusion:
     def f1(self) -> float:
         """Harmonic mean of sensitivity and PPV; NaN where nothing is present and nothing was called."""
         return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
+
+    @property
+    def mcc(self) -> float:
+        """Matthews' correlation of calls with truth, in [-1, 1]; NaN with one class or one kind of call (scikit-learn says 0)."""
+        tp, fp, tn, fn = self.true_positive, self.false_positive, self.true_negative, self.false_negative
+        return _ratio(tp * tn - fp * fn, math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -38,10 +38,14 @@ def nll_draws(labels: Float64[np.ndarray, "case"], logits: Float64[np.ndarray, "
 
 
 def rate_draws(labels: Float64[np.ndarray, "case"], called: Bool[np.ndarray, "case"], plan: PatientResamples) -> dict[str, Draws]:
-    """`sensitivity specificity ppv npv f1` of fixed calls on one finding; NaN where a denominator is 0."""
+    """`sensitivity specificity ppv npv f1 mcc` of fixed calls on one finding; NaN where a denominator is 0."""
     positive, negative = labels == 1, labels == 0
     cells = np.column_stack([positive & called, negative & called, negative & ~called, positive & ~called])
-    tp, fp, tn, fn = summed_draws(cells.astype(np.float64), plan).T
+    return rates_of(*summed_draws(cells.astype(np.float64), plan).T)
+
+
+def rates_of(tp: Draws, fp: Draws, tn: Draws, fn: Draws) -> dict[str, Draws]:
+    """`sensitivity specificity ppv npv f1 mcc` of counted calls; NaN where a denominator is 0."""
 
     def share(part: Draws, whole: Draws) -> Draws:
         return part / np.where(whole > 0, whole, np.nan)
@@ -52,4 +56,5 @@ def rate_draws(labels: Float64[np.ndarray, "case"], called: Bool[np.ndarray, "ca
         "ppv": share(tp, tp + fp),
         "npv": share(tn, tn + fn),
         "f1": share(2 * tp, 2 * tp + fp + fn),
+        "mcc": share(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
     }
