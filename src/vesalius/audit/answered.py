@@ -30,8 +30,9 @@ class Given:
     patients: Shaped[np.ndarray, "case"]
 
     def plan(self, resamples: int, seed: int) -> PatientResamples:
-        """The draws of patients behind every interval."""
-        return PatientResamples.of(self.patients.astype(str), len(self.labels), resamples=resamples, seed=seed)
+        """The draws of patients behind every interval: those of `evaluate` on the same patients."""
+        owners = self.patients.astype(str) if self.patients.dtype == object else self.patients
+        return PatientResamples.of(owners, len(self.labels), resamples=resamples, seed=seed)
 
 
 def describe_answered(given: Given, findings: Sequence[str], plan: PatientResamples) -> dict[str, dict[str, Any]]:
