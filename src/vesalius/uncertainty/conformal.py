@@ -43,8 +43,6 @@ class ConformalSets(ABC):
         notes: What a reader should know, one entry a threshold, or None.
     """
 
-    score: ClassVar[Score]
-
     def __init__(self, confidence: float = 0.9) -> None:
         """Says how often a set must hold the truth.
 
@@ -180,7 +178,7 @@ class LAC(ConformalSets):
     Checked against: MAPIE 1.6 `SplitConformalClassifier(conformity_score="lac")`, the same sets (tests/reference).
     """
 
-    score = "lac"
+    score: ClassVar[Score] = "lac"
 
     def class_scores(self, probabilities: Float64[np.ndarray, "case cls"]) -> Float64[np.ndarray, "case cls"]:
         """1 - p."""
@@ -201,7 +199,7 @@ class APS(ConformalSets):
     coverage in simulation (tests/statistical).
     """
 
-    score = "aps"
+    score: ClassVar[Score] = "aps"
 
     def __init__(self, confidence: float = 0.9, *, randomised: bool = True, seed: int = 0) -> None:
         """Says how often a set must hold the truth, and whether the last class is drawn.
@@ -239,8 +237,6 @@ class ClassConditional(ConformalSets):
     Source: Vovk 2005, chapter 4; Ding 2023, arXiv:2306.09335 (why few cases a class make large sets).
     Checked against: LAC or APS fitted on the cases of one class (tests/unit); coverage by class in simulation (tests/statistical).
     """
-
-    score = "lac"
 
     def __init__(self, confidence: float = 0.9, score: Score = "lac", *, randomised: bool = True, seed: int = 0) -> None:
         """Says how often each class must be held, by which score; the last two are for "aps".
@@ -286,8 +282,6 @@ class GroupConditional(ConformalSets):
     Source: Vovk 2005 (Mondrian taxonomies); Romano 2020, arXiv:1908.05428 (equalised coverage).
     Checked against: LAC or APS fitted on one group (tests/unit).
     """
-
-    score = "lac"
 
     def __init__(self, confidence: float = 0.9, score: Score = "lac", *, randomised: bool = True, seed: int = 0) -> None:
         """Says how often the truth must be held in each group, by which score.
