@@ -128,4 +128,5 @@ def remove_small(mask: Bool[np.ndarray, "height width"], least_px: float) -> Boo
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     kept: Bool[np.ndarray, "height width"] = (sizes >= least_px)[parts]
-    return kept & mask
+    kept &= mask
+    return kept
