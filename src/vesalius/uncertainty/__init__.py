@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vesalius.uncertainty.augmentation_policy import GreedyPolicySearch, PolicyScore
     from vesalius.uncertainty.calibration import Calibrator, Platt, SelectedCalibrator, Temperature, calibrator_from_json
     from vesalius.uncertainty.combination import Combination
     from vesalius.uncertainty.conformal import APS, LAC, ClassConditional, GroupConditional
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.views import FILM_VIEWS, Chain, mirror_views, random_chains, transform_from_json
 
 _HOME = {
+    "GreedyPolicySearch": "augmentation_policy",
+    "PolicyScore": "augmentation_policy",
     "TtaAnswer": "tta",
     "tta_predict": "tta",
     "predict_pool": "tta",
@@ -175,6 +178,7 @@ __all__ = [
     "FindingSets",
     "Flip",
     "Gamma",
+    "GreedyPolicySearch",
     "GroupConditional",
     "Identity",
     "KNearest",
@@ -189,6 +193,7 @@ __all__ = [
     "OodRow",
     "OodTable",
     "Platt",
+    "PolicyScore",
     "RiskControl",
     "RiskCoverage",
     "RocCurve",

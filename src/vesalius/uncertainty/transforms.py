@@ -1,8 +1,8 @@
 """Ways to look at an image again, each with its way back; for numpy images of two or three dimensions.
 
 An image is (*channel, height, width) or (*channel, depth, height, width): a transform acts on the last axes. `apply` makes the
-view; `inverse` brings an answer a voxel (a mask, a probability map, also with axes in front) back onto the image's grid; `seen` says
-for which voxels that answer was made of real image and not of what was padded around it.
+view; `inverse` brings an answer a voxel (a mask, a probability map, also with axes in front) back onto the image's grid; `seen`
+says for which voxels that answer was made of real image and not of what was padded around it.
 
 Left and right: `laterality_safe` is False for what may put the heart on the other side (flips, quarter turns). They are refused
 where they would be used unless the caller says that the image has no side.

@@ -22,6 +22,7 @@ from vesalius.uncertainty.views import refuse_unsafe
 TtaTask = Literal["multilabel", "multiclass", "regression", "segmentation"]
 Image = Shaped[np.ndarray, "*axes"]
 Model = Callable[[np.ndarray], np.ndarray]
+Answer = Float64[np.ndarray, "*answer"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class TtaAnswer:
 
     Attributes:
         values: (view, *answer), on the image's own grid; NaN where a view had only padding to go by.
-        mean: Over the views that saw the voxel, by the rule asked for; NaN where none did. For findings and classes these are logits.
+        mean: Over the views that saw the voxel, by the rule asked for; NaN where none did. For findings and classes: logits.
         std: As `mean`, ddof 0: one view gives 0. Of the values as the model returned them.
         n_seen: How many views count in each place.
-        mode: For answers in whole numbers (label maps), the label most views gave, the lowest of equals, -1 where none saw; else None.
+        mode: For answers in whole numbers (label maps), the label most views gave, the lowest of equals, -1 where none saw.
         volume_variation: For segmentations, sd / mean over views of the sum over voxels that every view saw, one number a class in
-            front: 0 for an empty answer of all views, NaN for answers below 0 (logits have no volume) or where no voxel was seen by all.
+            front: 0 where all answers are empty, NaN for answers below 0 (logits have no volume) or with no voxel seen by all.
     """
 
     values: Float64[np.ndarray, "view *answer"]
@@ -165,15 +166,13 @@ def _join_maps(looks: Sequence[_Look]) -> TtaAnswer:
     deviations = np.where(seen, values - mean, np.nan)
     std = np.sqrt(_masked_mean(deviations**2, seen))
     mode = _mode(stacked.astype(np.int64), seen) if stacked.dtype.kind in "biu" else None
-    return TtaAnswer(values, mean, std, n_seen, mode, _volume_variation(values, seen.all(axis=0), space))
+    return TtaAnswer(values, mean, std, n_seen, mode, _volume_variation(values, np.asarray(seen.all(axis=0)), space))
 
 
-def _masked_mean(
-    values: Float64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "view *answer"]
-) -> Float64[np.ndarray, "*answer"]:
+def _masked_mean(values: Float64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "view *answer"]) -> Answer:
     """Mean over the views that saw; NaN where none did."""
     total, count = np.where(seen, values, 0.0).sum(axis=0), seen.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def _mode(labels: Int64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "view *answer"]) -> Int64[np.ndarray, "*answer"]:
