@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         specificity_at_sensitivity,
         threshold_at,
     )
+    from vesalius.metrics.paired_tests import PairedOptions, PairedTest, compare_models, holm
     from vesalius.metrics.proper_scores import BrierDecomposition, brier, brier_decomposition, multiclass_brier, multiclass_nll, nll
     from vesalius.metrics.regression import (
         crps_gaussian,
@@ -70,6 +71,10 @@ if TYPE_CHECKING:
     from vesalius.metrics.subgroups import SubgroupRow, subgroup_table
 
 _HOME = {
+    "PairedOptions": "paired_tests",
+    "PairedTest": "paired_tests",
+    "compare_models": "paired_tests",
+    "holm": "paired_tests",
     "OperatingPoint": "operating_points",
     "ReaderComparison": "operating_points",
     "compare_with_reader": "operating_points",
@@ -143,6 +148,8 @@ __all__ = [
     "Difference",
     "Interval",
     "OperatingPoint",
+    "PairedOptions",
+    "PairedTest",
     "PatientResamples",
     "RankingIntervals",
     "ReaderComparison",
@@ -159,6 +166,7 @@ __all__ = [
     "brier",
     "brier_decomposition",
     "classwise_ece",
+    "compare_models",
     "compare_with_reader",
     "confusion",
     "crps_gaussian",
@@ -174,6 +182,7 @@ __all__ = [
     "ece_per_finding",
     "gaussian_nll",
     "gaussian_pit",
+    "holm",
     "interval_coverage",
     "interval_score",
     "known_labels",
