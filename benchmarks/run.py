@@ -22,6 +22,7 @@ SCRIPTS = (
     "mahalanobis.py",
     "ece.py",
     "aurc.py",
+    "policy_search.py",
 )
 
 
