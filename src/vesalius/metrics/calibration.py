@@ -251,7 +251,8 @@ def top_label_ece(
     """Calibration error of the likelier answer's probability (confidence), in [0, 1]; another figure than `ece`.
 
     For one finding or several it is about max(p, 1 - p) >= 0.5, and the mean over findings; for exclusive classes about the
-    greatest probability. It cannot see that a finding of 3 % gets 1 %: both are calls of "absent". Report `ece` for findings.
+    greatest probability. On one side of 0.5 it is `ece` in other bins. Across it, 0.2 and 0.8 share a bin, and probabilities that
+    are all too high cancel there (absent said too softly, present too loudly). So report `ece` for findings.
 
     Args:
         labels: As in `top_label`.

@@ -56,6 +56,7 @@ def test_values_are_the_metrics_own(case: dict) -> None:
         "ppv": table.ppv,
         "npv": table.npv,
         "f1": table.f1,
+        "mcc": table.mcc,
         "coverage": answered.sum() / known.sum(),
         "selective_error": (decided[answered] != y[answered]).mean(),
         "overprediction": p[known].mean() - y[known].mean(),
