@@ -128,8 +128,8 @@ def _rows(
 
     settings = SubgroupOptions(resamples=options.resamples, seed=options.seed, minimum_cases=MINIMUM_CASES)
     return subgroup_table(
-        answers.probabilities,
         answers.labels,
+        answers.probabilities,
         {"group": list(words)},
         answers.patients.astype(str),
         findings=findings,
@@ -149,8 +149,8 @@ def _pooled_rows(
     groups, patients = {"group": list(np.repeat(words, n_findings))}, np.repeat(answers.patients.astype(str), n_findings)
     labels = answers.labels.reshape(-1, 1)
     called = (answers.probabilities >= thresholds).astype(np.float64).reshape(-1, 1)
-    by_decision = subgroup_table(called, labels, groups, patients, thresholds=[0.5], options=settings)
-    by_probability = subgroup_table(answers.probabilities.reshape(-1, 1), labels, groups, patients, options=settings)
+    by_decision = subgroup_table(labels, called, groups, patients, thresholds=[0.5], options=settings)
+    by_probability = subgroup_table(labels, answers.probabilities.reshape(-1, 1), groups, patients, options=settings)
     pooled = {}
     for decided, probable in zip(by_decision, by_probability, strict=True):
         rates, ece = _plain(decided), _plain(probable)

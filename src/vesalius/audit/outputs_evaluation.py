@@ -284,8 +284,8 @@ def _subgroups(measured: Measured, settings: EvaluationSettings) -> list[dict[st
     # With folds there is no one threshold that none of these cases helped to choose.
     thresholds = measured.rule.policy.thresholds.tolist() if measured.how["kind"] == "split" else None
     rows = subgroup_table(
-        measured.probabilities,
         outputs.labels,
+        measured.probabilities,
         {name: outputs.columns[name].tolist() for name in settings.by},
         outputs.patients,
         findings=list(outputs.findings),

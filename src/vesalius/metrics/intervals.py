@@ -70,6 +70,10 @@ class Difference(Interval):
 
     p_value: float = math.nan
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the interval's keys and `"p_value"`."""
+        return {**super().to_json(), "p_value": self.p_value if math.isfinite(self.p_value) else None}
+
 
 @dataclass(frozen=True)
 class PatientResamples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vesalius.errors import ShapeMismatch
-from vesalius.metrics import auprc, auroc, bootstrap_difference, brier, ece, subgroup_table
+from vesalius.errors import ShapeMismatch, ValueOutOfRange
+from vesalius.metrics import auprc, auroc, bootstrap_difference, brier, ece, holm, subgroup_table
 from vesalius.metrics.subgroups import SubgroupOptions
 
 OPTIONS = SubgroupOptions(resamples=80, seed=3)
@@ -22,7 +22,7 @@ def cohort() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def test_values_and_gaps() -> None:
     p, labels, patients, sex = cohort()
-    rows = subgroup_table(p, labels, {"sex": sex.tolist()}, patients, findings=["A", "B"], thresholds=[0.5, 0.4], options=OPTIONS)
+    rows = subgroup_table(labels, p, {"sex": sex.tolist()}, patients, findings=["A", "B"], thresholds=[0.5, 0.4], options=OPTIONS)
     assert [(row.group, row.finding) for row in rows] == [("F", "A"), ("F", "B"), ("M", "A"), ("M", "B")]
     row, inside = rows[1], sex == "F"
     y, q = labels[inside, 1], p[inside, 1]
@@ -38,7 +38,7 @@ def test_values_and_gaps() -> None:
 
 def test_gap_is_the_paired_difference() -> None:
     p, labels, patients, sex = cohort()
-    gap = subgroup_table(p, labels, {"sex": sex.tolist()}, patients, options=OPTIONS)[0].gaps["auroc"]
+    gap = subgroup_table(labels, p, {"sex": sex.tolist()}, patients, options=OPTIONS)[0].gaps["auroc"]
     within, without = (np.where(side, labels[:, 0], np.nan) for side in (sex == "F", sex == "M"))
     expected = bootstrap_difference(
         lambda w: auroc(without, p[:, 0], w), lambda w: auroc(within, p[:, 0], w), patients, resamples=80, seed=3
@@ -50,7 +50,7 @@ def test_few_cases_are_not_a_number() -> None:
     p, labels, patients, _ = cohort()
     group = ["small" if index < 25 else "large" for index in range(300)]
     strict = SubgroupOptions(resamples=10, minimum_cases=40)
-    rows = {row.group: row for row in subgroup_table(p[:, :1], labels[:, :1], {"site": group}, patients, options=strict)}
+    rows = {row.group: row for row in subgroup_table(labels[:, :1], p[:, :1], {"site": group}, patients, options=strict)}
     assert rows["small"].reason is not None
     assert rows["small"].reason.startswith("insufficient: ")
     assert (rows["small"].metrics, rows["small"].gaps) == ({}, {})
@@ -62,7 +62,7 @@ def test_few_cases_are_not_a_number() -> None:
 def test_unknown_groups_belong_to_none() -> None:
     p, labels, patients, sex = cohort()
     values = [None if index % 10 == 0 else float("nan") if index % 10 == 1 else word for index, word in enumerate(sex)]
-    rows = subgroup_table(p, labels, {"sex": values}, patients, options=OPTIONS)
+    rows = subgroup_table(labels, p, {"sex": values}, patients, options=OPTIONS)
     assert {row.group for row in rows} == {"F", "M"}
     counted = sum(row.n for row in rows if row.finding == "finding 0")
     assert counted == sum(~np.isnan(labels[index, 0]) for index in range(300) if index % 10 > 1)
@@ -71,4 +71,37 @@ def test_unknown_groups_belong_to_none() -> None:
 def test_one_value_a_case() -> None:
     p, labels, patients, _ = cohort()
     with pytest.raises(ShapeMismatch, match="'sex' has 2 values"):
-        subgroup_table(p, labels, {"sex": ["F", "M"]}, patients)
+        subgroup_table(labels, p, {"sex": ["F", "M"]}, patients)
+
+
+def test_intersections_are_groups_of_their_own() -> None:
+    p, labels, patients, sex = cohort()
+    age = np.where(np.arange(300) % 3 == 0, "old", "young").tolist()
+    age[0] = None
+    both = {"sex": sex.tolist(), "age_band": age}
+    rows = subgroup_table(labels, p, both, patients, intersections=[("sex", "age_band")], options=OPTIONS)
+    crossed = [row for row in rows if row.attribute == "sex x age_band"]
+    assert [row.group for row in crossed if row.finding == "finding 0"] == ["F x old", "F x young", "M x old", "M x young"]
+    joined = [None if b is None else f"{a} x {b}" for a, b in zip(sex, age, strict=True)]
+    by_hand = subgroup_table(labels, p, {"sex x age_band": joined}, patients, options=OPTIONS)
+    assert [(row.n, row.metrics, row.gaps) for row in crossed] == [(row.n, row.metrics, row.gaps) for row in by_hand]
+    with pytest.raises(ValueOutOfRange, match="no attribute 'site' to cross; there are sex"):
+        subgroup_table(labels, p, {"sex": sex.tolist()}, patients, intersections=[("sex", "site")])
+
+
+def test_holm_over_the_table_counts_two_groups_once() -> None:
+    p, labels, patients, sex = cohort()
+    site = np.array(["a", "b", "c"])[np.arange(300) % 3].tolist()
+    rows = subgroup_table(labels, p, {"sex": sex.tolist(), "site": site}, patients, options=OPTIONS)
+    women, men, sites = rows[:2], rows[2:4], rows[4:]
+    for first, second in zip(women, men, strict=True):
+        assert first.gaps["auroc"].value == pytest.approx(-second.gaps["auroc"].value)
+        assert first.gaps["auroc"].p_value == second.gaps["auroc"].p_value
+        assert first.p_holm == second.p_holm
+    for metric in ("auroc", "auprc", "brier", "overprediction"):
+        tests = [*women, *sites]
+        expected = holm(np.array([row.gaps[metric].p_value for row in tests]))
+        assert [row.p_holm[metric] for row in tests] == expected.tolist()
+        assert max(expected) > max(row.gaps[metric].p_value for row in tests) or max(expected) == 1
+    assert rows[0].to_json()["p_holm"]["auroc"] == rows[0].p_holm["auroc"]
+    assert rows[0].to_json()["gaps"]["auroc"]["p_value"] == rows[0].gaps["auroc"].p_value

@@ -106,7 +106,7 @@ def main() -> None:
     every_abstention(u, p, y, patients)
     u.evaluate(p, y, patients, z, policy=policy, options=u.EvaluationOptions(resamples=20)).to_json()
     thresholds = policy.thresholds.tolist()
-    m.subgroup_table(p, y, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
+    m.subgroup_table(y, p, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
     features = random.normal(size=(120, 16)).astype(np.float32)
     for scores in (("mahalanobis",), ("two-class",), ("relative",), ("energy", "centred-energy")):
         gate = u.OodGate(scores).fit(features, z, labels=y, patients=patients)
