@@ -15,8 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real, Shaped
-from scipy.special import expit, logit, ndtri
-from scipy.stats import norm, t
+from scipy.special import expit, logit, ndtr, ndtri, stdtr, stdtrit
 
 from vesalius.errors import ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.classification import known_cases
@@ -195,7 +194,7 @@ def delong_test(
     half = float(ndtri(0.5 + confidence / 2)) * error
     z = value / error
     return DeLongDifference(
-        value, max(-1.0, value - half), min(1.0, value + half), p_value=float(2 * norm.sf(abs(z))), z=z, standard_error=error
+        value, max(-1.0, value - half), min(1.0, value + half), p_value=float(2 * ndtr(-abs(z))), z=z, standard_error=error
     )
 
 
@@ -230,9 +229,9 @@ def delong_test_unpaired(
     if reason:
         return DeLongDifference(value, math.nan, math.nan, reason=reason, standard_error=error)
     degrees = error**4 / (one.standard_error**4 / (n_one - 1) + two.standard_error**4 / (n_two - 1))
-    half = float(t.ppf(0.5 + confidence / 2, degrees)) * error
+    half = float(stdtrit(degrees, 0.5 + confidence / 2)) * error
     z = value / error
-    p_value = float(2 * t.sf(abs(z), degrees))
+    p_value = float(2 * stdtr(degrees, -abs(z)))
     ends = max(-1.0, value - half), min(1.0, value + half)
     return DeLongDifference(value, *ends, p_value=p_value, z=z, standard_error=error, degrees=degrees)
 
