@@ -79,7 +79,7 @@ def interval_score(
         ShapeMismatch: The lengths differ.
         ValueOutOfRange: A confidence outside (0, 1); otherwise as `interval_coverage`.
 
-    Source: Winkler 1972; Gneiting & Raftery 2007, eq. 43.
+    Source: Winkler 1972; Gneiting & Raftery 2007, section 6.2.
     Checked against: uncertainty_toolbox `interval_score` (tests/reference).
     """
     y, (low, high), counts = _interval(targets, lower, upper, weights)
@@ -174,7 +174,7 @@ def crps_gaussian(
         ShapeMismatch: The lengths differ.
         ValueOutOfRange: A standard deviation is not above 0, or a prediction is NaN where the target is known.
 
-    Source: Gneiting & Raftery 2007, eq. 21.
+    Source: Gneiting & Raftery 2007, section 4.2.
     Checked against: uncertainty_toolbox `crps_gaussian`, the integral of the squared difference of distributions (tests/reference).
     """
     y, mean, sd, counts = _gaussian(targets, means, standard_deviations, weights)
@@ -206,7 +206,7 @@ def crps_samples(
         ShapeMismatch: The shapes do not go together.
         ValueOutOfRange: A sample is NaN where the target is known.
 
-    Source: Gneiting & Raftery 2007, eq. 20; Ferro 2014, eq. 6 (fair).
+    Source: Gneiting & Raftery 2007, section 4.2; Ferro 2014 (fair).
     Checked against: all pairs; the integral of the squared difference of distributions (tests/reference).
     """
     members = np.asarray(samples, dtype=np.float64)
@@ -302,7 +302,7 @@ def quantile_shares(
         ShapeMismatch: The shapes do not go together.
         ValueOutOfRange: A level outside (0, 1), or a quantile that is NaN where the target is known.
 
-    Source: Kuleshov 2018, eq. 8.
+    Source: Kuleshov 2018.
     Checked against: uncertainty_toolbox `get_proportion_lists_vectorized`(prop_type="quantile") (tests/reference).
     """
     y, table, counts, _ = _quantiles(targets, quantiles, levels, weights)

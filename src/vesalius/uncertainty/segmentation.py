@@ -89,7 +89,7 @@ def case_scores(
         ShapeMismatch: Members, map or spacing do not go together.
         ValueOutOfRange: A band narrower than the finest spacing: it would be empty.
 
-    Source: Roy 2019, section 2.3 (CV, pairwise Dice, IoU, mean of the map), with values for empty structures, which it leaves open.
+    Source: Roy 2019 (CV, pairwise Dice, IoU, mean of the map), with values for empty structures, which it leaves open.
     Checked against: numpy and monai pair by pair, the distance transform of scipy (tests/reference).
     """
     if not len(members) or not len(classes):
@@ -253,7 +253,7 @@ def volume_variation(volumes: Real[np.ndarray, "member"]) -> float:
         EmptyInput: No member.
         ValueOutOfRange: A volume that is negative or not finite.
 
-    Source: Roy 2019, eq. 6.
+    Source: Roy 2019.
     Checked against: scipy.stats.variation (tests/reference), which is NaN where all are empty.
     """
     sizes = np.asarray(volumes, dtype=np.float64)
@@ -272,7 +272,7 @@ def pairwise_dice(members: Segmentations, label: int = 1) -> float:
         EmptyInput: No member.
         ShapeMismatch: The members' shapes differ.
 
-    Source: Roy 2019, eq. 7.
+    Source: Roy 2019.
     Checked against: monai.metrics.compute_dice pair by pair (tests/reference).
     """
     return 1 - case_scores(members, classes=(label,))[label].pairwise_disagreement
