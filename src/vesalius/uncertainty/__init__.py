@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.ood_evaluation import OodMetrics, OodRow, OodTable, fpr_at_tpr, ood_metrics, ood_table
     from vesalius.uncertainty.ood_neighbours import KNearest, ViM
     from vesalius.uncertainty.ood_scores import Energy, MaxLogit, MaxProbability
+    from vesalius.uncertainty.regression import QuantileRow, evaluate_gaussian, evaluate_intervals, quantile_calibration_table
     from vesalius.uncertainty.risk_bounds import clopper_pearson_upper
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
     from vesalius.uncertainty.seeds import SeedSpread, seed_spread
@@ -57,7 +58,17 @@ if TYPE_CHECKING:
     )
     from vesalius.uncertainty.selective import DecisionPolicy
     from vesalius.uncertainty.softmax_distance import softmax_distance
+    from vesalius.uncertainty.std_recalibration import QuantileRecalibration, StdRecalibration
     from vesalius.uncertainty.study import label_risk_coverage, study_residuals, study_risk_coverage, study_uncertainty
+    from vesalius.uncertainty.survival import (
+        KaplanMeier,
+        censored_coverage_bounds,
+        censored_coverage_ipcw,
+        evaluate_event_times,
+        event_time_interval,
+        kaplan_meier,
+    )
+    from vesalius.uncertainty.survival_bound import SurvivalLowerBound
     from vesalius.uncertainty.transforms import Flip, Identity, Rotate, Rotate90, Scale, Shift, Transform
     from vesalius.uncertainty.tta import TtaAnswer, predict_pool, tta_predict
     from vesalius.uncertainty.views import FILM_VIEWS, Chain, mirror_views, random_chains, transform_from_json
@@ -157,6 +168,19 @@ _HOME = {
     "pairwise_dice": "segmentation",
     "stack_scores": "segmentation",
     "volume_variation": "segmentation",
+    "StdRecalibration": "std_recalibration",
+    "QuantileRecalibration": "std_recalibration",
+    "evaluate_gaussian": "regression",
+    "evaluate_intervals": "regression",
+    "quantile_calibration_table": "regression",
+    "QuantileRow": "regression",
+    "KaplanMeier": "survival",
+    "kaplan_meier": "survival",
+    "event_time_interval": "survival",
+    "censored_coverage_bounds": "survival",
+    "censored_coverage_ipcw": "survival",
+    "evaluate_event_times": "survival",
+    "SurvivalLowerBound": "survival_bound",
 }
 
 __all__ = [
@@ -182,6 +206,7 @@ __all__ = [
     "GroupConditional",
     "Identity",
     "KNearest",
+    "KaplanMeier",
     "Mahalanobis",
     "MaxLogit",
     "MaxProbability",
@@ -194,6 +219,8 @@ __all__ = [
     "OodTable",
     "Platt",
     "PolicyScore",
+    "QuantileRecalibration",
+    "QuantileRow",
     "RiskControl",
     "RiskCoverage",
     "RocCurve",
@@ -206,6 +233,8 @@ __all__ = [
     "Shift",
     "SplitConformalRegression",
     "Spread",
+    "StdRecalibration",
+    "SurvivalLowerBound",
     "Temperature",
     "Transform",
     "TtaAnswer",
@@ -216,15 +245,22 @@ __all__ = [
     "boundary_band",
     "calibrator_from_json",
     "case_scores",
+    "censored_coverage_bounds",
+    "censored_coverage_ipcw",
     "clopper_pearson_upper",
     "detector_from_state",
     "e_aurc",
     "entropy_map",
     "evaluate",
+    "evaluate_event_times",
+    "evaluate_gaussian",
+    "evaluate_intervals",
+    "event_time_interval",
     "expected_entropy",
     "failure_detection_over_sets",
     "failure_detection_table",
     "fpr_at_tpr",
+    "kaplan_meier",
     "label_risk_coverage",
     "mean_inside",
     "mean_of",
@@ -237,6 +273,7 @@ __all__ = [
     "pairwise_disagreement",
     "predict_pool",
     "predictive_entropy",
+    "quantile_calibration_table",
     "random_chains",
     "rate_controlled_threshold",
     "risk_controlled_threshold",
