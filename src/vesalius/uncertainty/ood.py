@@ -1,9 +1,9 @@
 """Is this film of the kind the bundle was fitted on? The gate that overrides every answer.
 
 In-sample distances are too small: a Gaussian has bent itself to the cases it was fitted on, the more so the fewer they are. So
-the threshold is a quantile of cross-fitted scores, each case scored by a Gaussian that did not see its patient.
+the threshold is a quantile of cross-fitted scores, each case scored by a fit that did not see its patient.
 
-Source: Lee 2018 and Wang 2021 for the scores (`ood_scores`); Vovk 2015 for cross-fitting them.
+Source: the scores' own modules (`mahalanobis`, `ood_neighbours`, `ood_scores`); Vovk 2015 for cross-fitting them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from jaxtyping import Bool, Real, Shaped
 
-from vesalius.errors import EmptyInput, NotFitted, ValueOutOfRange
+from vesalius.errors import EmptyInput, NotFitted, ShapeMismatch, ValueOutOfRange
+from vesalius.metrics.classification import known_labels
 from vesalius.uncertainty.folds import patient_folds
 from vesalius.uncertainty.mahalanobis import Form, Mahalanobis
 from vesalius.uncertainty.ood_neighbours import KNearest, ViM
@@ -63,13 +64,16 @@ class _Scale:
 class OodGate:
     """Stops a case whose score is above what `quantile` of new calibration patients would reach.
 
-    Scores: one or several of "mahalanobis" (single Gaussian), "two-class", "relative", "energy", "centred-energy". Several are
-    joined by their greatest standardised value: (score - median) / (quantile - median) over the cross-fitted scores of each.
+    Scores, one or several:
+        of features: "mahalanobis" (single Gaussian), "two-class", "class", "relative" (see `Mahalanobis`), "knn" (`KNearest`);
+        of features and logits: "vim" (findings by themselves), "softmax-vim" (see `ViM`);
+        of logits: "energy", "centred-energy", "softmax-energy" (see `Energy`), "max-logit", "max-probability" (of a softmax).
+    Several are joined by their greatest standardised value: (score - median) / (quantile - median) over the cross-fitted scores of
+    each. ODIN needs the image and its gradient, and so is no score of a gate.
 
     A distance can also be too small: images without content often land near the mean of all films, where no film ever is. A
-    Mahalanobis distance below its floor (twice as far under the median, in logarithms, as the nearest calibration film, itself
-    fitted on or held out) is mirrored
-    to quantile x floor / distance, above the threshold.
+    Mahalanobis distance ("mahalanobis") below its floor (twice as far under the median, in logarithms, as the nearest calibration
+    film, itself fitted on or held out) is mirrored to quantile x floor / distance, above the threshold.
 
     Attributes (after `fit`):
         threshold: A case is out where its score is above this.
@@ -109,13 +113,23 @@ class OodGate:
     ) -> Self:
         """Fits the scores and their threshold on the calibration split only.
 
+        Args:
+            features: What the network made of each film.
+            logits: Before calibration.
+            labels: (case, finding) of 1, 0, NaN unknown, or class numbers (case,), -1 unknown, for films of one class each. Needed
+                by "two-class", "class" and "relative"; "centred-energy" and "vim" place the middle of each finding by them.
+            patients: Whose film it is; None takes each as a patient of its own.
+
         Raises:
             EmptyInput: Fewer than four patients.
             NotEstimable: The features cannot carry the score; the message says why.
+            ShapeMismatch: Labels that a score cannot use, or not one row a case.
             ValueOutOfRange: A feature or logit is not finite.
         """
         x, z = np.asarray(features, dtype=np.float64), np.asarray(logits, dtype=np.float64)
-        y = None if labels is None else np.asarray(labels)
+        y = known_labels(labels) if np.ndim(labels) == 2 else None if labels is None else np.asarray(labels)
+        if y is not None and len(y) != len(x):
+            raise ShapeMismatch(f"labels {y.shape}, features {x.shape}; expected one row of labels a case")
         fold = patient_folds(patients, np.zeros((len(x), 0)), folds=self.folds, seed=self.seed)
         if len(x) == 0 or fold.max() < 3:
             raise EmptyInput("fewer than four patients in the calibration split; a gate cannot be fitted on them")

@@ -11,7 +11,18 @@ from vesalius.errors import EmptyInput, NotEstimable, NotFitted, ShapeMismatch, 
 from vesalius.metrics import auroc
 from vesalius.uncertainty import Energy, Mahalanobis, OodGate
 
-SCORES = ["mahalanobis", "two-class", "relative", "energy", "centred-energy"]
+SCORES = [
+    "mahalanobis",
+    "two-class",
+    "relative",
+    "energy",
+    "centred-energy",
+    "knn",
+    "vim",
+    "max-logit",
+    "max-probability",
+    "softmax-energy",
+]
 
 
 def split(seed: int = 0, n: int = 80, dim: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,6 +58,49 @@ def test_what_is_not_finite_never_passes(score: str, bad: float) -> None:
         assert found[0] == np.inf
         assert np.isfinite(found[1])
         assert gate.is_out(x, z)[0]
+
+
+def test_a_gate_of_classes() -> None:
+    """One class a film: class numbers as labels, for the scores that know them; unknown classes are left out."""
+    random = np.random.default_rng(0)
+    classes = random.integers(3, size=150)
+    features = random.normal(size=(150, 12)) + 12 * np.eye(3, 12)[classes]
+    logits = 3 * features[:, :3]
+    gate = OodGate(("class", "relative", "softmax-energy", "softmax-vim"), quantile=0.9)
+    gate.fit(features, logits, labels=np.where(np.arange(150) < 5, -1, classes))
+    again = OodGate.from_state(gate.state(), json.loads(json.dumps(gate.to_json())))
+    assert np.array_equal(again.score(features, logits), gate.score(features, logits))
+    new = random.normal(size=(150, 12)) + 12 * np.eye(3, 12)[classes]
+    assert gate.is_out(new, 3 * new[:, :3]).mean() < 0.35
+    between = random.normal(size=(150, 12)) + 4
+    between[:, 3:] -= 4
+    assert gate.is_out(between, 3 * between[:, :3]).mean() > 0.99
+
+
+def test_a_gate_without_options_loads() -> None:
+    """The state as bundles had it before scores had options: arrays of three scores, and no word of how each was made."""
+    mean, whitening = np.array([1.0, 2.0]), np.array([[2.0, -1.0], [0.0, 0.5]])
+    arrays = {
+        "mahalanobis.mean": mean,
+        "mahalanobis.whitening": whitening,
+        "two-class.mean": mean,
+        "two-class.whitening": whitening,
+        "two-class.centres": np.array([[[0.0, 0.0], [3.0, 1.0]]]),
+        "centred-energy.centre": np.array([0.5]),
+        "reference_scores": np.array([0.1, 0.2]),
+    }
+    scale = {name: {"middle": 1.0, "upper": 3.0, "floor": None} for name in ("mahalanobis", "two-class", "centred-energy")}
+    scale["mahalanobis"]["floor"] = 0.01
+    old = {"scores": [*scale], "quantile": 0.99, "folds": 10, "seed": 0, "threshold": 1.5, "scale": scale, "note": None}
+    gate = OodGate.from_state(arrays, json.loads(json.dumps(old)))
+    x, z = np.array([[3.0, 4.0]]), np.array([[2.5]])
+    white = (x - mean) @ whitening
+    single = (white**2).sum()
+    nearer = min(single, ((white - np.array([3.0, 1.0]) @ whitening) ** 2).sum())
+    energy = -np.log(2 * np.cosh((2.5 - 0.5) / 2))
+    assert gate.score(x, z)[0] == pytest.approx(max((score - 1) / 2 for score in (single, nearer, energy)), rel=1e-12)
+    assert gate.threshold == 1.5
+    assert OodGate.from_state(gate.state(), gate.to_json()).score(x, z)[0] == gate.score(x, z)[0]
 
 
 def test_far_features_are_stopped_and_own_ones_pass() -> None:
@@ -177,6 +231,8 @@ def test_wrong_use() -> None:
         OodGate().fit(features, logits).score(features[:, :3], logits)
     with pytest.raises(ValueOutOfRange, match="not finite"):
         OodGate().fit(features * np.nan, logits)
+    with pytest.raises(ShapeMismatch, match="one row of labels a case"):
+        OodGate().fit(features, logits, labels=np.zeros((3, 2)))
     for wrong in ({"scores": ("odin",)}, {"scores": ()}, {"quantile": 1.0}):
         with pytest.raises(ValueOutOfRange):
             OodGate(**wrong)
