@@ -28,7 +28,20 @@ METRICS = [f"vesalius.metrics.{name}" for name in ("classification", "calibratio
 
 UNCERTAINTY = [
     f"vesalius.uncertainty.{name}"
-    for name in ("folds", "logistic_fit", "calibration", "curves", "selective", "ood_scores", "ood", "evaluation")
+    for name in (
+        "folds",
+        "logistic_fit",
+        "calibration",
+        "curves",
+        "selective",
+        "ood_scores",
+        "mahalanobis",
+        "ood_neighbours",
+        "odin",
+        "ood_evaluation",
+        "ood",
+        "evaluation",
+    )
 ]
 
 ABSTAINING = ("units", "study", "risk_bounds", "risk_control", "conformal", "conformal_findings", "conformal_regression")
@@ -108,9 +121,18 @@ def main() -> None:
     thresholds = policy.thresholds.tolist()
     m.subgroup_table(y, p, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
     features = random.normal(size=(120, 16)).astype(np.float32)
-    for scores in (("mahalanobis",), ("two-class",), ("relative",), ("energy", "centred-energy")):
+    for scores in (("mahalanobis",), ("two-class",), ("relative", "knn", "vim", "max-logit"), ("energy", "centred-energy")):
         gate = u.OodGate(scores).fit(features, z, labels=y, patients=patients)
         u.OodGate.from_state(gate.state(), gate.to_json()).is_out(features[:1], z[:1])
+    gate = u.OodGate(("class", "relative", "softmax-energy", "max-probability"))
+    gate.fit(features, z, labels=random.integers(-1, 3, 120)).is_out(features[:1], z[:1])
+    head = random.normal(size=(3, 16)), random.normal(size=3)
+    u.ViM(form="softmax", head=head).fit(features, z + 9).score(features, z)
+    u.odin_score(features.reshape(120, 1, 4, 4), lambda x: x[:, 0, 0, :3], lambda x, w: x * w.sum(), u.OdinOptions(std=(0.5,)))
+    u.fpr_at_tpr(y[:, 0], p[:, 0])
+    u.ood_metrics(z[:60, 0], z[60:, 0], patients=(patients[:60], None), resamples=20).to_json()
+    foreign = {"a": z[:9, 1], "b": z[9:20, 1]}
+    u.ood_table(z[:, 0], foreign, distances={"a": "near"}, in_labels=y, patients=(patients, {}), resamples=20).to_json()
     m.bootstrap_ranking(y, p, patients, resamples=20)
     m.bootstrap_ranking_difference(y, p, z, patients, resamples=20)
     m.bootstrap(lambda weights: m.auroc(y[:, 0], p[:, 0], weights), patients, resamples=20)
