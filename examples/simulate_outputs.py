@@ -52,7 +52,13 @@ def write_csv(path: Path, arrays: dict[str, Any]) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            writer.writerow("" if value != value else f"{value:g}" if isinstance(value, float) else value for value in row)
+            writer.writerow(_cell(value) for value in row)
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:g}"
 
 
 def main() -> None:
