@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64, Real, Shaped
 
 from vesalius.errors import NotEstimable, ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.classification import Blocks, known_cases, known_labels, tie_blocks
-from vesalius.metrics.draws import rate_draws
+from vesalius.metrics.draws import rate_draws, rates_of
 from vesalius.metrics.intervals import Difference, Interval, PatientResamples, difference_of, interval_of, share_interval_of
 
 Rule = Literal["youden", "f1", "mcc"]
