@@ -16,6 +16,7 @@ import pytest
 from vesalius.audit.card import audit_section
 from vesalius.audit.evaluate import AuditResult, audit
 from vesalius.audit.gates import Gate, check_gates
+from vesalius.audit.key_figures import key_figures
 from vesalius.audit.options import AuditOptions
 from vesalius.audit.page import TEMPLATES, percentage, signed
 from vesalius.audit.report import all_figures, group_films, render, write_report
@@ -172,3 +173,23 @@ def test_the_page_is_no_wider_than_the_screen(result: AuditResult, tmp_path: Pat
     wide, n_figures = map(int, re.search(r"<title>(\d+),(\d+)</title>", done.stdout).groups())  # type: ignore[union-attr]
     assert wide <= width
     assert n_figures > 5
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [
+        (-0.0004, -0.002, 0.001, "No change is shown: the interval includes zero."),
+        (-0.0002, -0.0004, -0.0001, "No change to speak of: it rounds to zero."),
+        (-0.02, -0.03, -0.01, "Calibration made it better."),
+        (0.02, 0.01, 0.03, "Calibration made it worse."),
+        (0.02, None, None, "Too few films to say."),
+    ],
+)
+def test_a_change_is_called_one_only_where_it_is_shown(
+    document: dict[str, Any], value: float, low: float | None, high: float | None, words: str
+) -> None:
+    cohorts = json.loads(json.dumps(document["cohorts"]))
+    cohorts["internal"]["macro"]["nll_change"] = {"value": value, "low": low, "high": high}
+    row = next(row for row in key_figures(document | {"cohorts": cohorts}) if row["id"] == "nll_change")
+    assert row["note"].startswith(words)
+    assert "−0.000" not in row["text"]
