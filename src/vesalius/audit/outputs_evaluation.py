@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from vesalius.audit.outputs import Outputs
 from vesalius.audit.outputs_measured import Measured, measure
 from vesalius.audit.outputs_source import listed
 from vesalius.errors import OutputsError, ValueOutOfRange
+from vesalius.types import ProgressCallback
 
 FORMAT, FORMAT_VERSION = "vesalius.uq", 1
 CONTRACT = ("auroc", "auprc", "ece", "ece_uncalibrated", "brier", "aurc", "augrc")
@@ -68,8 +69,15 @@ class OutputsResult:
         return {**self.document, "findings": findings}
 
 
-def evaluate_outputs(outputs: Outputs, settings: EvaluationSettings = EvaluationSettings()) -> OutputsResult:
+def evaluate_outputs(
+    outputs: Outputs, settings: EvaluationSettings = EvaluationSettings(), progress: ProgressCallback | None = None
+) -> OutputsResult:
     """Calibrates, measures and decides; no case is measured by a rule that it helped to fit.
+
+    Args:
+        outputs: What the model said.
+        settings: How it is evaluated.
+        progress: Called as the steps are done: the fits, the figures, and each finding's detection of failures.
 
     Raises:
         OutputsError: A split without cases on one side, or a subgroup column that the file does not have.
@@ -77,8 +85,15 @@ def evaluate_outputs(outputs: Outputs, settings: EvaluationSettings = Evaluation
     """
     started = time.monotonic()
     _check(outputs, settings)
+    steps = iter(range(1, len(outputs.findings) + 3))
+
+    def tick() -> None:
+        if progress is not None:
+            progress(next(steps), len(outputs.findings) + 2)
+
     measured = measure(outputs, settings.rule)
-    tables = _tables(measured, settings)
+    tick()
+    tables = _tables(measured, settings, tick)
     findings = {name: _finding(measured, tables[name], index, settings) for index, name in enumerate(outputs.findings)}
     document = {
         "format": FORMAT,
@@ -107,7 +122,7 @@ def _check(outputs: Outputs, settings: EvaluationSettings) -> None:
         )
 
 
-def _tables(measured: Measured, settings: EvaluationSettings) -> dict[str, dict[str, Any]]:
+def _tables(measured: Measured, settings: EvaluationSettings, tick: Callable[[], None]) -> dict[str, dict[str, Any]]:
     """Every interval of every finding and macro, all on the same resamples of patients."""
     from vesalius.uncertainty import EvaluationOptions, evaluate
 
@@ -126,7 +141,8 @@ def _tables(measured: Measured, settings: EvaluationSettings) -> dict[str, dict[
     for name, table in tables.items():
         rates = called[name] | answered[name]
         table["at_rule"] = rates if name == "macro" else open_ends(rates, given, names.index(name))
-    failures = _failure_detection(measured, settings)
+    tick()
+    failures = _failure_detection(measured, settings, tick)
     for name, table in tables.items():
         table["failure_detection"] = failures[name]
     return tables
@@ -182,13 +198,14 @@ def failures_of(measured: Measured) -> Float64[np.ndarray, "case finding"]:
     return decision_residuals(measured.outputs.labels, measured.probabilities, measured.thresholds)
 
 
-def _failure_detection(measured: Measured, settings: EvaluationSettings) -> dict[str, dict[str, Any]]:
+def _failure_detection(measured: Measured, settings: EvaluationSettings, tick: Callable[[], None]) -> dict[str, dict[str, Any]]:
     """Every measure of every finding as a detector of wrong calls, and what it adds to the softmax distance; macro: plain means."""
     from vesalius.uncertainty import failure_detection_table
 
     failures, outputs = failures_of(measured), measured.outputs
     rows: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(outputs.findings):
+        tick()
         if np.isnan(failures[:, index]).all():
             nothing = {"value": None, "low": None, "high": None, "reason": "no known label"}
             rows[name] = {key: dict.fromkeys(DETECTION, nothing) | {"changes": {}} for key in measured.doubts}

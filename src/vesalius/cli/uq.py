@@ -75,7 +75,8 @@ class Command:
         from vesalius.audit.outputs_evaluation import evaluate_outputs
         from vesalius.audit.outputs_report import write_report
 
-        result = evaluate_outputs(outputs, self._settings())
+        with console.progress("uq", unit="steps") as progress:
+            result = evaluate_outputs(outputs, self._settings(), progress)
         written = [] if self.out is None else write_report(result, self.out)
         self._show(console, result)
         for path in written:
