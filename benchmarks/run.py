@@ -19,6 +19,7 @@ SCRIPTS = (
     "training_step.py",
     "predict.py",
     "bootstrap.py",
+    "delong.py",
     "mahalanobis.py",
     "ece.py",
     "aurc.py",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -279,12 +280,20 @@ class _Case:
 
     @property
     def too_few(self) -> str | None:
-        for word, side in (("present", self.truth), ("absent", ~self.truth)):
+        for word, side, owners in zip(("present", "absent"), (self.truth, ~self.truth), self.owners, strict=True):
             if np.count_nonzero(side) == 1:
                 return f"not estimable: one {word} case has no spread"
-            if self.patient is not None and len(np.unique(self.patient[side])) == 1:
+            if owners.sum() == 1:
                 return f"not estimable: every {word} case is of one patient"
         return None
+
+    @cached_property
+    def owners(self) -> tuple[Bool[np.ndarray, "patient"], Bool[np.ndarray, "patient"]]:
+        """Which patients have a present case, and which an absent one."""
+        if self.patient is None:
+            return self.truth, ~self.truth
+        present = np.bincount(self.patient, self.truth, self.n_patients)
+        return present > 0, np.bincount(self.patient, minlength=self.n_patients) > present
 
     def deviations(self, placed: Placements) -> Float64[np.ndarray, "known"]:
         return placed.values - placed.auroc
@@ -300,16 +309,13 @@ class _Case:
         weights = np.where(self.truth, deviations, 0.0)
         above = np.bincount(self.patient, weights, self.n_patients) / m
         below = np.bincount(self.patient, deviations - weights, self.n_patients) / n
-        n_above, n_below = (len(np.unique(self.patient[side])) for side in (self.truth, ~self.truth))
+        n_above, n_below = (int(np.count_nonzero(side)) for side in self.owners)
         spread = (above @ above) * n_above / (n_above - 1) + (below @ below) * n_below / (n_below - 1)
         # The three factors differ, so that a handful of patients can bring the sum below 0.
         return max(0.0, float(spread + 2 * (above @ below) * self.n_patients / (self.n_patients - 1)))
 
     def separate_pairs(self) -> int:
         """How many pairs of a present and an absent case can be made with no patient in two of them, and none in one twice."""
-        m = self.n_positive
-        if self.patient is None:
-            return min(m, len(self.truth) - m)
-        present = np.bincount(self.patient, self.truth, self.n_patients) > 0
-        absent = np.bincount(self.patient, ~self.truth, self.n_patients) > 0
-        return int(min(present.sum(), absent.sum(), self.n_patients // 2))
+        present, absent = self.owners
+        most = min(np.count_nonzero(present), np.count_nonzero(absent))
+        return int(most if self.patient is None else min(most, self.n_patients // 2))

@@ -10,8 +10,25 @@ import numpy as np
 import pytest
 
 from vesalius.errors import EmptyInput, ShapeMismatch, ValueOutOfRange
-from vesalius.metrics import Interval, auroc, bootstrap, bootstrap_difference, bootstrap_many, bootstrap_ranking
-from vesalius.metrics.intervals import PatientResamples, difference_of, interval_of, macro_draws, ranking_draws, summed_draws
+from vesalius.metrics import (
+    Interval,
+    auprc,
+    auroc,
+    bootstrap,
+    bootstrap_difference,
+    bootstrap_many,
+    bootstrap_ranking,
+    wilson_interval,
+)
+from vesalius.metrics.intervals import (
+    PatientResamples,
+    difference_of,
+    interval_of,
+    macro_draws,
+    ranking_draws,
+    share_interval_of,
+    summed_draws,
+)
 
 NAN = math.nan
 
@@ -160,3 +177,78 @@ def test_wrong_input() -> None:
         PatientResamples.of(np.arange(2), 3)
     with pytest.raises(EmptyInput):
         bootstrap(lambda weights: 1.0, np.array([]))
+
+
+def test_strata_keep_their_numbers() -> None:
+    """Six patients, two of them with a present case: every draw has two of those and four of the others."""
+    patients = np.array([0, 0, 1, 2, 3, 4, 5, 5])
+    labels = np.array([1, 0, 0, NAN, -1, 0, 0, 1])
+    plan = PatientResamples.of(patients, 8, resamples=200, seed=1, stratify_by=labels)
+    counts = np.concatenate(list(plan.chunks()))
+    assert plan.positive is not None
+    assert plan.positive.tolist() == [True, False, False, False, False, True]
+    assert (counts[:, plan.positive].sum(axis=1) == 2).all()
+    assert (counts.sum(axis=1) == 6).all()
+    assert len({tuple(row) for row in counts}) > 50
+    several = np.column_stack([np.zeros(8), labels])
+    assert PatientResamples.of(patients, 8, stratify_by=several).positive.tolist() == plan.positive.tolist()
+    with pytest.raises(ShapeMismatch, match="one row a case"):
+        PatientResamples.of(patients, 8, stratify_by=labels[:-1])
+
+
+def test_one_stratum_is_the_plain_draw() -> None:
+    plain, apart = (PatientResamples.of(None, 7, resamples=9, seed=3, stratify_by=by) for by in (None, np.ones(7)))
+    assert np.array_equal(np.concatenate(list(plain.chunks())), np.concatenate(list(apart.chunks())))
+
+
+def test_strata_make_a_rare_finding_estimable() -> None:
+    labels = np.zeros(40)
+    labels[:3] = 1
+    scores = np.random.default_rng(0).normal(size=40) + labels
+    apart, plain = (
+        bootstrap(lambda w: auroc(labels, scores, w), np.arange(40), resamples=300, stratify_by=by) for by in (labels, None)
+    )
+    assert (apart.n_undefined, apart.reason) == (0, None)
+    assert plain.n_undefined > 0
+    table = bootstrap_ranking(labels[:, None], scores[:, None], resamples=300, stratified=True).auroc[0]
+    assert (table.low, table.high) == pytest.approx((apart.low, apart.high))
+
+
+def test_leaving_each_patient_out() -> None:
+    patients = np.array(["b", "a", "b", "c"])
+    plan = PatientResamples.of(patients, 4, resamples=9)
+    rows = np.concatenate(list(plan.leave_one_out().chunks(size=2)))
+    assert rows.tolist() == [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    assert summed_draws(np.ones((4, 1)), plan.leave_one_out())[:, 0].tolist() == [4, 3, 2, 3]
+
+
+def test_a_share_of_all_or_none_has_wilson_and_another_its_draws() -> None:
+    every, none = (share_interval_of(np.full(30, value), 12) for value in (1.0, 0.0))
+    assert (every.low, every.high) == wilson_interval(12, 12)
+    assert (none.low, none.high) == wilson_interval(0, 12)
+    draws = np.append(0.5, np.linspace(0, 1, 99))
+    assert share_interval_of(draws, 12) == interval_of(draws)
+    chosen = np.append(1.0, np.linspace(0.5, 1, 99))  # at its end, but not in every resample
+    assert share_interval_of(chosen, 12) == interval_of(chosen)
+    assert share_interval_of(np.array([NAN, 1.0]), 12).reason is not None
+    assert share_interval_of(np.array([1.0, 1.0]), 1).high == 1.0
+
+
+@pytest.mark.parametrize("times", [1, 300])
+def test_a_patient_drawn_more_often_than_a_byte_counts(times: int) -> None:
+    """The walk keeps multiplicities in a byte where they fit; where they do not, in two."""
+    from vesalius.metrics import bootstrap_kernels as kernels
+
+    random = np.random.default_rng(0)
+    labels, scores, patient = random.integers(0, 2, 40).astype(float), random.integers(0, 9, 40).astype(float), np.arange(40) % 5
+    counts = (times * random.integers(0, 3, (70, 5))).astype(np.uint16)
+    walked = kernels.ranking_draws(counts, [kernels.sort_finding(labels, scores, patient)])
+    residual = (scores > 4) != (labels == 1)
+    risks = kernels.risk_draws(counts, [kernels.sort_risk(-scores, residual.astype(float), patient)])
+    for at in (0, 63, 64, 69):
+        weights = counts[at][patient].astype(np.int64)
+        assert walked[0][at, 0] == pytest.approx(auroc(labels, scores, weights), abs=1e-12, nan_ok=True)
+        assert walked[1][at, 0] == pytest.approx(auprc(labels, scores, weights), abs=1e-12, nan_ok=True)
+        assert risks[1][at, 0] <= 0.5
+        once = kernels.risk_draws(counts[at : at + 1], [kernels.sort_risk(-scores, residual.astype(float), patient)])
+        assert risks[0][at, 0] == pytest.approx(once[0][0, 0], nan_ok=True)
