@@ -332,6 +332,17 @@ def test_a_finding_of_one_class_is_shown_without_figures_beside_the_others(
     assert "never answered" in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_features_that_do_not_vary_are_left_aside_and_said(
+    given: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = given | {"features": np.ones((len(given["split"]), 4))}
+    code, found, words = run([str(write_arrays(tmp_path / "outputs.npz", flat)), "--out", str(tmp_path / "report")], capsys)
+    assert code == 0
+    assert "the features do not vary" in words
+    assert set(found["macro"]["failure_detection"]) == {"softmax_distance", "ensemble_spread", "combination"}
+    assert json.loads((tmp_path / "report" / "decision_rule.json").read_text())["gate"] is None
+
+
 def test_a_patient_on_both_sides_is_told(given: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = given["split"].copy()
     split[:2] = ["calibration", "test"]

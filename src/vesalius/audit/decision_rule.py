@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int8, Shaped
 
 from vesalius.audit.outputs_source import listed
-from vesalius.errors import EmptyInput, RuleError, ValueOutOfRange
+from vesalius.errors import EmptyInput, NotEstimable, RuleError, ValueOutOfRange
 
 if TYPE_CHECKING:
     from vesalius.audit.outputs import Outputs
@@ -234,7 +234,7 @@ def _fit_gate(outputs: Outputs, options: RuleOptions) -> OodGate | None:
     patients: Shaped[np.ndarray, "case"] | None = None if outputs.patients is None else outputs.patients[answered]
     try:
         return OodGate(seed=options.seed).fit(outputs.features[answered], outputs.logits[answered], patients=patients)
-    except EmptyInput:  # fewer than four patients: no gate, and the report says so
+    except (EmptyInput, NotEstimable):  # fewer than four patients, or features without spread: no gate, and the report says so
         return None
 
 

@@ -304,10 +304,12 @@ def _refuse_silence(outputs: Outputs) -> None:
 
 def _refuse_unmeasurable(outputs: Outputs) -> None:
     if np.isnan(outputs.labels).all():
-        raise OutputsError(f"{outputs.file} has no known label; expected 1 or 0 in some line of {listed(_label_names(outputs))}")
+        raise OutputsError(
+            f"{outputs.file} has no known label; expected 1 or 0 in some {outputs.place} of {listed(_label_names(outputs))}"
+        )
     present, absent = (outputs.labels == 1).any(axis=0), (outputs.labels == 0).any(axis=0)
     if not (present & absent).any():
-        which = "0 (absent)" if not present.any() else "1 (present)" if not absent.any() else "one class only"
+        which = "0 (absent)" if not present.any() else "1 (present)" if not absent.any() else "the same within its column"
         raise OutputsError(
             f"{outputs.file}: every known label of {listed(_label_names(outputs))} is {which}; "
             "both 1 and 0 are needed to calibrate or rank anything: add cases of the other kind"

@@ -83,7 +83,7 @@ def measure(outputs: Outputs, options: RuleOptions) -> Measured:
     if options.method != "none":
         temperatures = Temperature(per_label=True).fit(fitting.logits, fitting.labels).temperatures
     if outputs.features is not None and rule.gate is None:
-        notices.append("too few patients for an out-of-distribution gate: features were not used")
+        notices.append("no out-of-distribution gate: the features do not vary, or there are too few patients; they were not used")
     return Measured(measured, probabilities, thresholds, decisions, found, rule, temperatures, how, tuple(notices))
 
 
