@@ -42,3 +42,23 @@ def test_false_alarms_and_far_films(n: int, dim: int) -> None:
     assert 0.003 <= np.mean(alarms) <= 0.035, np.mean(alarms)
     assert np.mean(found) > 0.95, np.mean(found)
     assert np.mean(in_sample) > 2 * np.mean(alarms)  # what a threshold on in-sample distances would do
+
+
+@pytest.mark.parametrize("scores", [("knn",), ("vim",), ("mahalanobis", "knn")])
+@pytest.mark.parametrize("n", [40, 300])
+def test_neighbours_and_virtual_logits_keep_their_promise_too(n: int, scores: tuple[str, ...]) -> None:
+    """And only with the Gaussian's floor are images near the mean of all films stopped: the others take them for very homely."""
+    alarms, found, blank = [], [], []
+    for seed in range(15):
+        films = Films(seed, 128)
+        features, patients = films.draw(n)
+        head = np.random.default_rng(seed).normal(size=(128, 3))
+        gate = OodGate(scores).fit(features, (features - 3) @ head, patients=patients)
+        new, _ = films.draw(400)
+        far = new + films.random.normal(size=128) * 1.5 * new.std(axis=0)
+        empty = features.mean(axis=0) + 0.02 * (new - features.mean(axis=0))
+        for rates, images in ((alarms, new), (found, far), (blank, empty)):
+            rates.append(gate.is_out(images, (images - 3) @ head).mean())
+    assert 0.002 <= np.mean(alarms) <= 0.04, np.mean(alarms)
+    assert np.mean(found) > 0.9, np.mean(found)
+    assert np.mean(blank) == ("mahalanobis" in scores)

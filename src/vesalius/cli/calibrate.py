@@ -60,7 +60,7 @@ class Command:
     """promise --target-risk (or the sensitivity of --threshold-rule) with this confidence, 0.9 say, on patients that had no say in
     the rule; a finding with too few of them is never answered. Without it the target is only what the calibration films showed"""
     ood_scores: str = "mahalanobis"
-    """scores of the gate, comma separated: mahalanobis, two-class, relative, energy, centred-energy"""
+    """scores of the gate, comma separated: mahalanobis, two-class, relative, knn, vim, energy, centred-energy, max-logit"""
     ood_quantile: float = 0.99
     """share of new films of the same kind that the gate lets through"""
     views: str = "PA,AP"
