@@ -1,8 +1,8 @@
 """Greedy policy search against the authors' own program, and every other task against a search written with scipy's minimisers.
 
 GOLDEN was made by running policy-search.py and metrics.py of github.com/bayesgroup/gps-augment (BSD-2-Clause, commit 24368e4) on
-`pool_of(...)` with torch 2.13.0 and scipy 1.17.1, one worker. Their temperature search stops within 1e-4 of the best temperature and
-works in float32: objectives agree to 1e-6, temperatures to 1e-3.
+`pool_of(...)` with torch 2.13.0 and scipy 1.17.1, one worker. Their temperature search stops within 1e-4 of the best temperature
+and works in float32: objectives (here to eight digits) agree to 1e-6, temperatures to 1e-3.
 """
 
 from __future__ import annotations

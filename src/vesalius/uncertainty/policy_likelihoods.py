@@ -120,7 +120,7 @@ def best_exponents(
         after = np.where(inside, b + jump, np.sqrt(low[active] * high[active]))
         # Newton's step can still gain about half of slope x jump; below rounding no candidate changes its place.
         going = (np.abs(after - b) > 1e-13 * b) & (slope * jump > 1e-15 * (1 + np.abs(value[active])))
-        exponent[active] = np.where(going, after, b)
+        exponent[active] = np.where(going | inside, after, b)
         active = active[going]
         if not active.size:
             break
