@@ -26,6 +26,7 @@ from lesion_data import ELSEWHERE, HOME, Pictures, cohort, hippocampus
 from vesalius.uncertainty.folds import patient_folds
 
 MODELS = 5
+SIMULATED = (AT_HOME, ELSEWHERE_NAME) = ("at home", "another scanner")
 COLOURS = ("#7f7f7f", "#1f5a99", "#d18f2c", "#5b8c3a", "#7b5ea7", "#c0504d")
 VIEWS = vu.random_chains(24, length=2, strength=0.8, sided=False)
 """Ways to look again; a lesion in a picture has no left and right."""
@@ -152,7 +153,9 @@ def doubts(fitted: Fitted, images: np.ndarray) -> tuple[np.ndarray, dict[str, np
 def measure(fitted: Fitted, sets: dict[str, Pictures], resamples: int) -> dict[str, Any]:
     """How good the model is on each set, and which doubt finds its errors."""
     answers: dict[str, Any] = {}
-    cases = {}
+    cases: dict[str, vu.FailureCases] = {}
+    home = next(iter(sets.values()))
+    at_home = doubts(fitted, home.images)[1]
     for name, data in sets.items():
         p, measures = doubts(fitted, data.images)
         measures["all together"] = fitted.combination.score(measures)
@@ -165,11 +168,23 @@ def measure(fitted: Fitted, sets: dict[str, Pictures], resamples: int) -> dict[s
             "patients": row["n_patients"],
         }
         answers[name] |= {"ambiguous": int(np.isnan(labels).sum()), "error": float(np.nanmean(wrong))}
+        answers[name]["foreign"] = foreignness((at_home, home.patients), (measures, data.patients), resamples)
         answers[name]["doubt_in_the_ambiguous"] = ambiguity(data, measures["all together"], resamples)
         cases[name] = vu.FailureCases(measures, wrong, data.patients)
     rows = vu.failure_detection_over_sets(cases, baseline="softmax distance", resamples=resamples)
     policy = [VIEWS[number].name for number in fitted.search.policy]
     return {"answers": answers, "failures": [row.to_json() for row in rows], "policy": policy, "curves": rows}
+
+
+def foreignness(
+    home: tuple[dict[str, np.ndarray], np.ndarray], there: tuple[dict[str, np.ndarray], np.ndarray], resamples: int
+) -> dict[str, Any]:
+    """Can a doubt tell this set from home, picture by picture? An AUROC of each; 0.5 for home itself."""
+    found = {}
+    for name, scores in home[0].items():
+        told = vu.ood_metrics(scores, there[0][name], patients=(home[1], there[1]), resamples=resamples)
+        found[name] = told.auroc.to_json()
+    return found
 
 
 def ambiguity(data: Pictures, doubt: np.ndarray, resamples: int) -> dict[str, Any]:
@@ -222,8 +237,8 @@ def run(*, quick: bool = False, shapes: Path | None = None) -> tuple[dict[str, A
     training = cohort(patients, HOME, seed=1, turns=turns, name="t")
     reference = cohort(max(patients // 2, 12), HOME, seed=2, turns=turns // 2 + 1, name="r")
     sets = {
-        "at home": cohort(max(patients // 2, 12), HOME, seed=3, turns=turns // 2 + 1, name="h"),
-        "another scanner": cohort(31 if not quick else 12, ELSEWHERE, seed=4, turns=turns // 2 + 1, name="e"),
+        AT_HOME: cohort(patients, HOME, seed=3, turns=turns // 2 + 1, name="h"),
+        ELSEWHERE_NAME: cohort(31 if not quick else 12, ELSEWHERE, seed=4, turns=turns // 2 + 1, name="e"),
     }
     if shapes is not None and shapes.is_dir():
         sets["real shapes (hippocampus)"] = hippocampus(shapes, patients=12 if quick else 100, seed=5)
@@ -246,7 +261,7 @@ def main() -> None:
     study, sets = run(quick=arguments.quick, shapes=arguments.shapes)
     arguments.out.mkdir(parents=True, exist_ok=True)
     draw(study, arguments.out / "failures.png")
-    draw_examples(sets, arguments.out / "lesions.png")
+    draw_examples({name: data for name, data in sets.items() if name in SIMULATED}, arguments.out / "lesions.png")
     del study["curves"]
     (arguments.out / "lesions.json").write_text(json.dumps(study, indent=1))
     for name, row in study["answers"].items():
