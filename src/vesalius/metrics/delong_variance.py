@@ -316,6 +316,5 @@ class _Case:
 
     def separate_pairs(self) -> int:
         """How many pairs of a present and an absent case can be made with no patient in two of them, and none in one twice."""
-        present, absent = self.owners
-        most = min(np.count_nonzero(present), np.count_nonzero(absent))
-        return int(most if self.patient is None else min(most, self.n_patients // 2))
+        most = min(int(np.count_nonzero(side)) for side in self.owners)
+        return most if self.patient is None else min(most, self.n_patients // 2)
