@@ -127,7 +127,7 @@ class OodGate:
             ValueOutOfRange: A feature or logit is not finite.
         """
         x, z = np.asarray(features, dtype=np.float64), np.asarray(logits, dtype=np.float64)
-        y = known_labels(labels) if np.ndim(labels) == 2 else None if labels is None else np.asarray(labels)
+        y = None if labels is None else known_labels(labels) if labels.ndim == 2 else np.asarray(labels)
         if y is not None and len(y) != len(x):
             raise ShapeMismatch(f"labels {y.shape}, features {x.shape}; expected one row of labels a case")
         fold = patient_folds(patients, np.zeros((len(x), 0)), folds=self.folds, seed=self.seed)
