@@ -78,7 +78,7 @@ def test_the_bound_of_a_faultless_sample_covers(area: float) -> None:
 def test_bca_by_patient_covers() -> None:
     covered = {"percentile": 0, "bca": 0}
     for seed in range(1000):
-        labels, scores, patients = cohort(seed, 250)
+        labels, scores, patients = cohort(seed)
         for method in covered:
             found = bootstrap_ranking(labels[:, None], scores[:, None], patients, resamples=500, seed=seed, method=method).auroc[0]
             covered[method] += found.low <= TRUTH <= found.high

@@ -47,7 +47,34 @@ UNCERTAINTY = [
 ABSTAINING = ("units", "study", "risk_bounds", "risk_control", "conformal", "conformal_findings", "conformal_regression")
 UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in ABSTAINING]
 
+SEVERAL = ("ensembles", "seeds", "transforms", "grey_values", "views", "tta")
+UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in (*SEVERAL, "policy_likelihoods", "policy_pools", "augmentation_policy")]
+
 METRICS += [f"vesalius.metrics.{name}" for name in ("bins", "proper_scores", "streaming")]
+
+
+INTERVALS = ("bootstrap_intervals", "bca", "delong_variance", "operating_points", "paired_tests")
+METRICS += [f"vesalius.metrics.{name}" for name in INTERVALS]
+
+
+def every_interval(m: typing.Any, p: np.ndarray, y: np.ndarray, z: np.ndarray, patients: np.ndarray) -> None:
+    one, said, other = y[:, 0], p[:, 0], z[:, 1]
+    m.bootstrap_ranking(y, p, patients, resamples=20, method="bca", stratified=True)
+    m.bootstrap(lambda w: m.auprc(one, said, w), patients, resamples=20, method="bca", stratify_by=y)
+    m.bootstrap_many(lambda w: np.array([float(w.max())]), patients, resamples=20, stratify_by=one)
+    for owners in (None, patients):
+        m.delong(one, said, owners).to_json()
+        m.delong_test(one, said, other, owners).to_json()
+    m.delong_test_unpaired((one[:50], said[:50]), (one[50:], said[50:]), patients=(patients[:50], patients[50:]))
+    for target in ({"threshold": 0.5}, {"sensitivity": 0.8}, {"specificity": 0.8}, {"ppv": 0.3}, {"rule": "mcc"}):
+        m.operating_point(one, said, patients, **target, resamples=20).to_json()
+    m.compare_with_reader(one, said, np.where(np.arange(120) % 9 == 0, -1, other > 0), patients, resamples=20).to_json()
+    m.sensitivity_at_specificity(one, said, 0.9)
+    m.specificity_at_sensitivity(one, said, 0.9)
+    m.partial_auroc(one, said, 0.9)
+    options = m.PairedOptions(("auroc", "brier", "mcc"), resamples=20)
+    m.compare_models(y, p, p**2, patients, thresholds=([0.5] * 3, [0.3] * 3), options=options)[0].to_json()
+    m.holm(np.array([0.1, np.nan, 0.01]))
 
 
 def every_calibration_error(m: typing.Any, p: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
@@ -98,6 +125,39 @@ def every_abstention(u: typing.Any, p: np.ndarray, y: np.ndarray, patients: np.n
     u.ConformalisedQuantileRegression().fit(p[:, 0], p[:, 1], y[:, 0], patients).predict_interval(p[:, 0], p[:, 1])
 
 
+def every_ensemble(u: typing.Any, z: np.ndarray, y: np.ndarray, patients: np.ndarray) -> None:
+    members = np.stack([z, z + 1, z * 2]).astype(np.float32)
+    for task in ("multilabel", "multiclass"):
+        u.mean_of(members, "probabilities", task=task)
+        softened = np.exp(members) / np.exp(members).sum(axis=-1, keepdims=True)
+        u.spread_of(softened, task=task).measures()
+    u.seed_spread("auroc", y, members, patients).to_json()
+    u.seed_spread(lambda labels, p, weights: float(p.mean()), y, members, patients)
+    image, volume = np.ones((1, 8, 6), dtype=np.float32), np.ones((4, 5, 6), dtype=np.int16)
+    for view in (*u.mirror_views(), u.Rotate90(), u.Shift((1.0, 0.5)), u.Brightness(0.1), *u.random_chains(9, sided=False)):
+        again = u.transform_from_json(view.to_json())
+        again.inverse(again.apply(image), interpolation="nearest")
+        again.seen((8, 6))
+    u.tta_predict(lambda image: image, volume, u.random_chains(3, space=3), task="segmentation", space=3)
+    u.tta_predict(lambda image: image, volume, [u.Identity(), u.Shift((1.0, 0.0))], task="segmentation", interpolation="nearest")
+    u.tta_predict(lambda image: image.mean(axis=(1, 2)), image, u.FILM_VIEWS, task="regression")
+    pool = u.predict_pool(lambda image: image.mean(axis=(1, 2)), [image] * 3, u.FILM_VIEWS)
+    assert pool.shape == (5, 3, 1)
+    numbers = np.nan_to_num(y, nan=-1).astype(int)
+    searches = {
+        "multiclass": (members, numbers[:, 0]),
+        "multilabel": (members, y),
+        "regression": (members[..., 0], y[:, 0]),
+        "segmentation": (list(np.moveaxis(members[:, :6].reshape(3, 2, 3, 3), 1, 0)), [numbers[:3], numbers[3:6]]),
+    }
+    for task, (predictions, labels) in searches.items():
+        search = u.GreedyPolicySearch(task, length=2).fit(predictions, labels)
+        u.GreedyPolicySearch.from_json(search.to_json()).apply(predictions)
+        others = [one + 1 for one in predictions] if isinstance(predictions, list) else predictions + 1
+        search.evaluate(others, labels, resamples=5)
+    u.GreedyPolicySearch("segmentation").fit([np.ones((2, 3, 4, 4))], [np.ones((4, 4), dtype=np.uint8)])
+
+
 def main() -> None:
     with install_import_hook([*METRICS, *UNCERTAINTY], "__main__.check"):
         for name in (*METRICS, *UNCERTAINTY):
@@ -117,6 +177,7 @@ def main() -> None:
     policy = u.DecisionPolicy().fit(p, y)
     u.DecisionPolicy("sensitivity", target_risk=0.2).fit(p, y)
     every_abstention(u, p, y, patients)
+    every_ensemble(u, z, y, patients)
     u.evaluate(p, y, patients, z, policy=policy, options=u.EvaluationOptions(resamples=20)).to_json()
     thresholds = policy.thresholds.tolist()
     m.subgroup_table(y, p, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
@@ -133,6 +194,7 @@ def main() -> None:
     u.ood_metrics(z[:60, 0], z[60:, 0], patients=(patients[:60], None), resamples=20).to_json()
     foreign = {"a": z[:9, 1], "b": z[9:20, 1]}
     u.ood_table(z[:, 0], foreign, distances={"a": "near"}, in_labels=y, patients=(patients, {}), resamples=20).to_json()
+    every_interval(m, p, y, z, patients)
     m.bootstrap_ranking(y, p, patients, resamples=20)
     m.bootstrap_ranking_difference(y, p, z, patients, resamples=20)
     m.bootstrap(lambda weights: m.auroc(y[:, 0], p[:, 0], weights), patients, resamples=20)
