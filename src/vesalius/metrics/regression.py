@@ -298,12 +298,14 @@ def quantile_shares(
 ) -> Float64[np.ndarray, "level"]:
     """Share of targets at or below each predicted quantile: the level itself where the quantiles are calibrated.
 
+    uncertainty_toolbox subtracts the other way round and gives the share above the mirrored quantile: another number under a bias.
+
     Raises:
         ShapeMismatch: The shapes do not go together.
         ValueOutOfRange: A level outside (0, 1), or a quantile that is NaN where the target is known.
 
     Source: Kuleshov 2018.
-    Checked against: uncertainty_toolbox `get_proportion_lists_vectorized`(prop_type="quantile") (tests/reference).
+    Checked against: uncertainty_toolbox `get_proportion_lists_vectorized(prop_type="quantile")`, mirrored (tests/reference).
     """
     y, table, counts, _ = _quantiles(targets, quantiles, levels, weights)
     below = (y[:, None] <= table).astype(np.float64)

@@ -263,7 +263,9 @@ class Combination:
                 " Use standardise or rank, which need none"
             )
         design = np.where(np.isfinite(scaled[keep]), scaled[keep], 0.0)
+        scales, self._scales = self._scales, None  # a fit that is refused leaves nothing half fitted
         slopes, self._intercept = fit_ridge(design, wrong[keep], self.penalty)
+        self._scales = scales
         for name, slope in zip(self._fitted, slopes.tolist(), strict=True):
             self._weights[name] = slope
             if slope < 0:

@@ -28,11 +28,11 @@ class SurvivalLowerBound:
     - Without a `horizon`: the observed time (event or censoring, whichever is first) is bounded, and the event is never before it.
       True whatever the censoring, also if those who leave are the sickest; but the earlier people leave, the lower the bound: 0 if
       a share 1 - confidence leaves at once.
-    - With a `horizon`: only cases that *would* have been followed to the horizon are used, and their time, cut at the horizon, is
-      fully known. That needs the censoring time of every case, also of those who had their event (the date of the analysis minus
-      the date of entry: type I censoring). The bound is then at most the horizon. It is exact if being followed that long is
-      independent of the prediction and the event; if it depends on known things only, give its chance, `followed`, and cases are
-      weighted. A chance that is estimated makes the promise approximate.
+    - With a `horizon`: only cases that *would* have been followed to the horizon are used, and their time, cut at the horizon (as
+      is the prediction), is fully known. That needs the censoring time of every case, also of those who had their event (the date
+      of the analysis minus the date of entry: type I censoring). The bound is then at most the horizon. It holds if being followed
+      that long is independent of the prediction and the event; if it depends on known things only, give its chance, `followed`,
+      and cases are weighted. A chance that is estimated makes the promise approximate.
 
     As for all conformal methods the promise is a frequency over calibration and new cases of the same kind. With `patients` a
     patient's worst case counts, and the bound holds for all of a new patient's cases at once. Choose the horizon on other cases.
@@ -40,8 +40,8 @@ class SurvivalLowerBound:
     Attributes (after `fit`):
         n: Calibration cases (or patients) that were used.
 
-    Source: Candes, Lei & Ren 2023 (the score q - min(T, c0) on cases with C >= c0); without a horizon the naive bound they start
-    from.
+    Source: Candes, Lei & Ren 2023 (the score min(q, c0) - min(T, c0) on cases with C >= c0); without a horizon the naive bound they
+    start from.
     Checked against: the margin written out by hand (tests/unit); its promise in simulation, with censoring that depends on the case
     too (tests/statistical).
     """
@@ -108,7 +108,7 @@ class SurvivalLowerBound:
             known &= self._long_enough(x, censoring_times)
         if not known.any():
             raise EmptyInput("no calibration case that is known and followed to the horizon; choose an earlier one")
-        scores = predicted[known] - np.minimum(x[known], math.inf if self.horizon is None else self.horizon)
+        scores = self._cut(predicted[known]) - self._cut(x[known])
         if followed is None:
             unit, self.n = known_units(patients, known)
             self._scores, self._weights = np.sort(reduce_units(scores, unit, self.n, "worst")), None
@@ -126,7 +126,7 @@ class SurvivalLowerBound:
             ShapeMismatch: The lengths differ.
             ValueOutOfRange: `followed` given to one of `fit` and `predict_bound` only; a chance outside (0, 1].
         """
-        predicted, scores = _finite(quantile, "quantile"), self._fitted
+        predicted, scores = self._cut(_finite(quantile, "quantile")), self._fitted
         if (followed is None) != (self._weights is None):
             raise ValueOutOfRange("followed was given to fit or to predict_bound only; give it to both, or to neither")
         if self._weights is None or followed is None:
@@ -137,8 +137,7 @@ class SurvivalLowerBound:
             # The smallest score at which the weight reaches its share of all, the new case's own at infinity counted in.
             place = np.searchsorted(total, self.confidence * (total[-1] + own) * (1 - 1e-12))
             margin = np.append(scores, math.inf)[place]
-        end = math.inf if self.horizon is None else self.horizon
-        bound: Float64[np.ndarray, "case"] = np.clip(predicted - margin, 0.0, end)
+        bound: Float64[np.ndarray, "case"] = np.maximum(self._cut(predicted - margin), 0.0)
         return bound
 
     def to_json(self) -> dict[str, Any]:
@@ -171,6 +170,9 @@ class SurvivalLowerBound:
         if self._scores is None:
             raise NotFitted("SurvivalLowerBound is not fitted; call fit(quantile, times) on calibration cases first")
         return self._scores
+
+    def _cut(self, values: Float64[np.ndarray, "case"]) -> Float64[np.ndarray, "case"]:
+        return values if self.horizon is None else np.minimum(values, self.horizon)
 
     def _long_enough(self, x: Float64[np.ndarray, "case"], censoring_times: Times) -> Bool[np.ndarray, "case"]:
         until = np.asarray(censoring_times, dtype=np.float64)
