@@ -1,4 +1,4 @@
-"""ODIN: which way the step goes, how far, in which unit, and what is read after it. The networks are lines: all is known by hand."""
+"""ODIN: which way the step goes and how far, in which unit, and what is read after it. All known by hand."""
 
 from __future__ import annotations
 
