@@ -29,7 +29,7 @@ from vesalius.uncertainty.policy_pools import (
 from vesalius.uncertainty.transforms import Transform
 from vesalius.uncertainty.views import transform_from_json
 
-Averages = Float64[np.ndarray, "case *answer"] | list[Float64[np.ndarray, "*answer"]]
+Averages = Float64[np.ndarray, "case ..."] | list[Float64[np.ndarray, "*answer"]]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ Task = Literal["multilabel", "multiclass"]
 Averaging = Literal["logits", "probabilities"]
 Members = Real[np.ndarray, "member *axes"]
 Values = Float64[np.ndarray, "*axes"]
-Votes = Int64[np.ndarray, "member *axes"]
+Doubt = Float64[np.ndarray, "..."]
+"""One number a finding (the axes of a member), or one a case where the last axis was the class."""
 
 _NEAR = 0.01
 _SUM_TOLERANCE = 1e-3  # float32 softmax of many classes is this far from 1 at the worst
@@ -77,7 +78,7 @@ def std_of_probabilities(member_probabilities: Members, *, task: Task = "multila
     return np.asarray((p - p[0]).std(axis=0))
 
 
-def predictive_entropy(member_probabilities: Members, *, task: Task = "multilabel") -> Values:
+def predictive_entropy(member_probabilities: Members, *, task: Task = "multilabel") -> Doubt:
     """Entropy of the mean probability, in nats: all the doubt there is. One number a finding, or one a case for classes.
 
     Range: [0, ln 2] for a finding, [0, ln K] for K classes.
@@ -91,7 +92,7 @@ def predictive_entropy(member_probabilities: Members, *, task: Task = "multilabe
     return np.asarray(_entropy(_probabilities(member_probabilities, task).mean(axis=0), task))
 
 
-def expected_entropy(member_probabilities: Members, *, task: Task = "multilabel") -> Values:
+def expected_entropy(member_probabilities: Members, *, task: Task = "multilabel") -> Doubt:
     """Mean over members of their own entropy, in nats: the doubt that they share (noise in the image or in the label).
 
     Raises:
@@ -103,7 +104,7 @@ def expected_entropy(member_probabilities: Members, *, task: Task = "multilabel"
     return np.asarray(_entropy(_probabilities(member_probabilities, task), task).mean(axis=0))
 
 
-def mutual_information(member_probabilities: Members, *, task: Task = "multilabel") -> Values:
+def mutual_information(member_probabilities: Members, *, task: Task = "multilabel") -> Doubt:
     """Predictive minus expected entropy, in nats, 0 or more: the doubt that more members would settle.
 
     Computed as the mean divergence of the members from their mean, of which every term is 0 or more. The difference of the two
@@ -123,7 +124,7 @@ def mutual_information(member_probabilities: Members, *, task: Task = "multilabe
     return np.asarray((_divergence(p - mean, mean) + _divergence(mean - p, 1 - mean)).mean(axis=0))
 
 
-def variation_ratio(member_probabilities: Members, *, task: Task = "multilabel", threshold: float = 0.5) -> Values:
+def variation_ratio(member_probabilities: Members, *, task: Task = "multilabel", threshold: float = 0.5) -> Doubt:
     """Share of members that do not vote with the most votes, in [0, 1 - 1/K]; 0 where all agree.
 
     Args:
@@ -142,7 +143,7 @@ def variation_ratio(member_probabilities: Members, *, task: Task = "multilabel",
     return np.asarray(1 - _vote_counts(p, task, threshold).max(axis=0) / len(p))
 
 
-def pairwise_disagreement(member_probabilities: Members, *, task: Task = "multilabel", threshold: float = 0.5) -> Values:
+def pairwise_disagreement(member_probabilities: Members, *, task: Task = "multilabel", threshold: float = 0.5) -> Doubt:
     """Share of the pairs of members whose votes differ, in [0, 1]; 0 for one member.
 
     Pairs are of two different members. It is the one spread here that sees copies: each member twice adds pairs that agree.
@@ -174,15 +175,15 @@ class Spread:
         pairwise_disagreement: Share.
     """
 
-    probabilities: Values
-    std_of_probabilities: Values
-    predictive_entropy: Values
-    expected_entropy: Values
-    mutual_information: Values
-    variation_ratio: Values
-    pairwise_disagreement: Values
+    probabilities: Doubt
+    std_of_probabilities: Doubt
+    predictive_entropy: Doubt
+    expected_entropy: Doubt
+    mutual_information: Doubt
+    variation_ratio: Doubt
+    pairwise_disagreement: Doubt
 
-    def measures(self) -> dict[str, Values]:
+    def measures(self) -> dict[str, Doubt]:
         """Returns the spreads by name, without the mean: what `Combination` and `failure_detection_table` take a column of."""
         return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
@@ -234,7 +235,7 @@ def _probabilities(members: Members, task: Task) -> Float64[np.ndarray, "member 
 def _divergence(
     above: Float64[np.ndarray, "member *axes"], mean: Float64[np.ndarray, "*axes"]
 ) -> Float64[np.ndarray, "member *axes"]:
-    """p log(p / mean) - p + mean, never below 0, from p - mean: near the mean by its series, where the plain form only rounds."""
+    """Each p log(p / mean) - p + mean, never below 0, given p - mean; by its series where the plain form would only round."""
     ratio = np.divide(above, mean, out=np.zeros_like(above), where=mean > 0)
     near = np.where(np.abs(ratio) < _NEAR, ratio, 0.0)
     series = np.zeros_like(near)
@@ -244,11 +245,11 @@ def _divergence(
     return np.asarray(mean * np.where(np.abs(ratio) < _NEAR, near**2 * series, plain))
 
 
-def _entropy(p: Values, task: Task) -> Values:
+def _entropy(p: Float64[np.ndarray, "*axes"], task: Task) -> Doubt:
     return np.asarray(entr(p).sum(axis=-1) if task == "multiclass" else entr(p) + entr(1 - p))
 
 
-def _vote_counts(p: Float64[np.ndarray, "member *axes"], task: Task, threshold: float) -> Int64[np.ndarray, "choice *axes"]:
+def _vote_counts(p: Float64[np.ndarray, "member *axes"], task: Task, threshold: float) -> Int64[np.ndarray, "choice ..."]:
     """How many members vote for each choice: absent and present, or each class."""
     if task == "multiclass":
         votes = p.argmax(axis=-1)

@@ -15,8 +15,8 @@ from vesalius.metrics.classification import known_labels
 from vesalius.uncertainty.policy_likelihoods import ChoicePool, NumberPool
 
 PolicyTask = Literal["multiclass", "multilabel", "regression", "segmentation"]
-Predictions = Real[np.ndarray, "view case *answer"] | Sequence[np.ndarray]
-Labels = Real[np.ndarray, "case *answer"] | Sequence[np.ndarray]
+Predictions = Real[np.ndarray, "view case ..."] | Sequence[np.ndarray]
+Labels = Real[np.ndarray, "case ..."] | Sequence[np.ndarray]
 
 
 def choice_pool(task: PolicyTask, predictions: Predictions, labels: Labels | None, *, class_axis: bool = False) -> ChoicePool:
@@ -138,7 +138,7 @@ def finite(predictions: Predictions) -> Float64[np.ndarray, "view case *answer"]
     return z
 
 
-def classes(labels: Labels, n_classes: int) -> Int64[np.ndarray, "cell"]:
+def classes(labels: Labels, n_classes: int) -> Int64[np.ndarray, "case ..."]:
     """Class numbers from 0, -1 (or NaN) for unknown.
 
     Raises:

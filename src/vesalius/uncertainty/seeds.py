@@ -26,7 +26,7 @@ from vesalius.metrics.intervals import (
     ranking_draws,
     weighted_draws,
 )
-from vesalius.uncertainty.ensembles import Averaging, Members, Task, mean_of
+from vesalius.uncertainty.ensembles import Averaging, Task, mean_of
 
 Ranking = Literal["auroc", "auprc"]
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -72,7 +72,7 @@ class SeedSpread:
 def seed_spread(
     metric: Ranking | Metric,
     labels: Shaped[np.ndarray, "case *axes"],
-    member_logits: Members,
+    member_logits: Real[np.ndarray, "member case *answer"],
     patients: Shaped[np.ndarray, "case"] | None = None,
     *,
     of: Averaging = "logits",
@@ -127,7 +127,7 @@ def _spread(members: Float64[np.ndarray, "draw member"], ensemble: Draws, n_pati
 def _draws(
     metric: Ranking | Metric,
     labels: Shaped[np.ndarray, "case *axes"],
-    logits: Real[np.ndarray, "case *axes"],
+    logits: Real[np.ndarray, "case *answer"],
     task: Task,
     plan: PatientResamples,
 ) -> Draws:

@@ -23,7 +23,7 @@ from scipy import ndimage
 from vesalius.errors import ShapeMismatch, ValueOutOfRange
 
 Interpolation = Literal["nearest", "linear"]
-Array = Shaped[np.ndarray, "*axes"]
+Array = Shaped[np.ndarray, "..."]
 Padding = Literal["nearest", "constant"]
 
 _WHOLE = 1 - 1e-6  # a voxel interpolated from real ones alone weighs 1 up to rounding

@@ -115,7 +115,7 @@ def random_chains(
         choices: list[Transform] = [
             Rotate(20 * size, plane),
             Scale(1.2**size, space),
-            Shift(tuple(8 * strength * random.uniform(-1, 1, space))),
+            Shift(tuple((8 * strength * random.uniform(-1, 1, space)).tolist())),
             Gamma(2**size),
             Brightness(0.2 * size),
             Noise(0.1 * abs(size), int(random.integers(2**31))),

@@ -158,6 +158,70 @@ def every_ensemble(u: typing.Any, z: np.ndarray, y: np.ndarray, patients: np.nda
     u.GreedyPolicySearch("segmentation").fit([np.ones((2, 3, 4, 4))], [np.ones((4, 4), dtype=np.uint8)])
 
 
+METRICS += ["vesalius.metrics.regression", "vesalius.metrics.segmentation"]
+TOGETHER = ("softmax_distance", "logistic_ridge", "combination", "failure_detection", "segmentation")
+NUMBERS = ("std_recalibration", "regression", "survival", "survival_bound")
+UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in (*TOGETHER, *NUMBERS)]
+
+
+def every_combination(u: typing.Any, p: np.ndarray, y: np.ndarray, z: np.ndarray, patients: np.ndarray) -> None:
+    wrong = np.where(np.isnan(y[:, 0]), np.nan, (p[:, 0] >= 0.5) != (y[:, 0] == 1))
+    measures = {"distance": u.softmax_distance(p)[:, 0], "logit": z[:, 1]}
+    u.softmax_distance(p / p.sum(axis=1, keepdims=True), task="multiclass")
+    for method in ("standardise", "rank", "logistic"):
+        one = u.Combination(method, directions={"logit": "confidence"})
+        one = u.Combination.from_json(one.fit(measures, wrong if method == "logistic" else None).to_json())
+        one.n_used({name: values + one.score(measures) for name, values in measures.items()})
+    sets = {"one": u.FailureCases(measures, wrong, patients, p[:, 1]), "two": u.FailureCases(measures, wrong)}
+    [row.to_json() for row in u.failure_detection_over_sets(sets, baseline="logit", resamples=20)]
+    u.failure_detection_table(measures, wrong, patients, resamples=20)
+
+
+def every_segmentation(m: typing.Any, u: typing.Any) -> None:
+    random = np.random.default_rng(0)
+    for space in ((8, 7), (5, 6, 7)):
+        masks = random.random((3, *space)) < 0.4
+        probabilities = random.random((3, *space)).astype(np.float32)
+        map_ = u.entropy_map(probabilities, kind="mutual-information")
+        u.entropy_map(list(np.stack([probabilities, 1 - probabilities], axis=1)), task="multiclass")
+        scores = [u.case_scores(kind, map_, spacing_mm=(1.0, 0.5, 0.5)[: len(space)])[1] for kind in (masks, list(masks))]
+        u.case_scores(masks.astype(np.int16), {1: map_}, classes=(1, 2))
+        u.stack_scores(scores)
+        u.mean_inside(map_, u.boundary_band(masks[0], 1.0))
+        u.pairwise_dice(masks)
+        m.dice(masks[0], masks[1], known=masks[2])
+        m.dice_per_class(masks[0].astype(int), masks[1].astype(np.uint8), (1,))
+    u.volume_variation(np.array([1, 2, 3]))
+
+
+def every_number(m: typing.Any, u: typing.Any, y: np.ndarray, z: np.ndarray, patients: np.ndarray) -> None:
+    target, mean, sd, weights = z[:, 0] + y[:, 0], z[:, 1], 1 + z[:, 2] ** 2, np.ones(len(z), dtype=int)
+    for figure in (m.interval_coverage, m.mean_interval_width):
+        figure(target, mean - sd, mean + sd, weights)
+    m.interval_score(target, mean - sd, mean + sd, confidence=0.6)
+    m.sharpness(target, sd)
+    m.gaussian_nll(target, mean, sd, weights)
+    m.crps_gaussian(target, mean, sd)
+    m.crps_samples(target, np.stack([mean, sd]), fair=True)
+    m.miscalibration_area(m.gaussian_pit(target, mean, sd), weights)
+    levels = np.array([0.1, 0.5, 0.9])
+    table = u.QuantileRecalibration.from_json(u.QuantileRecalibration().fit(mean, sd, target).to_json()).calibrate(mean, sd, levels)
+    m.pinball_loss(target, table, levels)
+    m.quantile_shares(target, table, levels, weights)
+    u.StdRecalibration.from_json(u.StdRecalibration().fit(mean, sd, target).to_json()).calibrate(sd)
+    u.evaluate_gaussian(target, mean, sd, patients, resamples=10)
+    u.evaluate_intervals(target, table[:, 0], table[:, 2], patients, confidence=0.8, resamples=10)
+    u.quantile_calibration_table(target, table, levels, patients, resamples=10)
+    times, ends = np.abs(z[:, 0]), u.event_time_interval(np.abs(table), levels, 0.8)
+    u.kaplan_meier(times, y[:, 1], weights, of="censoring").after(times[:, None])
+    u.censored_coverage_bounds(times, y[:, 1], ends[:, 0], ends[:, 1], weights)
+    u.evaluate_event_times(times, y[:, 1], ends, patients, resamples=5)
+    u.SurvivalLowerBound.from_json(u.SurvivalLowerBound().fit(ends[:, 0], times, patients=patients).to_json()).predict_bound(times)
+    chance = np.full(120, 0.5)
+    bound = u.SurvivalLowerBound(0.5, horizon=0.5).fit(ends[:, 0], times, times + 1, followed=chance)
+    bound.predict_bound(times, followed=chance)
+
+
 def main() -> None:
     with install_import_hook([*METRICS, *UNCERTAINTY], "__main__.check"):
         for name in (*METRICS, *UNCERTAINTY):
@@ -178,6 +242,9 @@ def main() -> None:
     u.DecisionPolicy("sensitivity", target_risk=0.2).fit(p, y)
     every_abstention(u, p, y, patients)
     every_ensemble(u, z, y, patients)
+    every_combination(u, p, y, z, patients)
+    every_segmentation(m, u)
+    every_number(m, u, y, z, patients)
     u.evaluate(p, y, patients, z, policy=policy, options=u.EvaluationOptions(resamples=20)).to_json()
     thresholds = policy.thresholds.tolist()
     m.subgroup_table(y, p, {"sex": ["F", "M", None] * 40}, patients, thresholds=thresholds, options=SubgroupOptions(resamples=20))
