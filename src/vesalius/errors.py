@@ -205,6 +205,30 @@ class BundleChanged(BundleError):
     code = "bundle_changed"
 
 
+class TokenizerError(VesaliusError, ValueError):
+    """A vocabulary that cannot be read, or that does not belong to the model it is given to."""
+
+    code = "tokenizer"
+
+
+class TextTooLong(VesaliusError, ValueError):
+    """A sentence of more tokens than the model was made for."""
+
+    code = "text_too_long"
+
+
+class DownloadFailed(VesaliusError):
+    """A public file that could not be fetched; what came so far is kept."""
+
+    code = "download_failed"
+
+
+class WrongDigest(VesaliusError, ValueError):
+    """A file whose SHA-256 is not the expected one."""
+
+    code = "wrong_digest"
+
+
 class GatesError(VesaliusError, ValueError):
     """A gates file that cannot be read, or names a figure that no audit has."""
 

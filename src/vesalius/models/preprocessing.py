@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from vesalius.dicom.resample import dequantise, resize_to_square, standardise
 from vesalius.errors import BundleError, EmptyInput
@@ -59,8 +59,18 @@ class Preprocessing:
         repeated: Float32[np.ndarray, "case channel height width"] = np.repeat(scaled[:, None], self.channels, axis=1)
         return repeated
 
+    @property
+    def black(self) -> Float64[np.ndarray, "channel"]:
+        """What a black pixel becomes."""
+        return np.full(self.channels, (0.0 - self.mean) / self.std)
+
+    def square_seen(self, height: int, width: int) -> tuple[float, float, float]:
+        """Returns (top, left, side) of the square that the network sees of a film, in the film's own pixels."""
+        side = float(max(height, width))
+        return (height - side) / 2, (width - side) / 2, side
+
     def to_json(self) -> dict[str, Any]:
-        """Returns a plain dict."""
+        """Returns a plain dict, without a word of its kind: this was the first, and bundles keep their bytes."""
         return asdict(self)
 
     @classmethod
