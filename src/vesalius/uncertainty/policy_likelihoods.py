@@ -20,15 +20,15 @@ from vesalius.uncertainty.logistic_fit import SLOPE_RANGE
 _CHUNK = 4_000_000  # numbers worked on at once: memory stays flat, 32 MB a temporary array
 _SMALLEST = np.finfo(np.float64).tiny
 
-PerView = Float64[np.ndarray, "view"]
+ViewValues = Float64[np.ndarray, "view"]
 
 
 @dataclass(frozen=True)
 class Standing:
     """A policy's candidates in one step: the objective of each and the one number that reaches it."""
 
-    objectives: PerView
-    scales: PerView
+    objectives: ViewValues
+    scales: ViewValues
 
 
 @dataclass
@@ -52,6 +52,8 @@ class ChoicePool:
     def known(self) -> ChoicePool:
         """Returns the pool without cells of unknown truth."""
         kept = self.truth >= 0
+        if kept.all():
+            return self
         return ChoicePool(self.shares[:, :, kept], self.truth[kept], self.case[kept], self.weight[kept])
 
     def nothing(self) -> Float64[np.ndarray, "choice cell"]:
@@ -99,7 +101,7 @@ def best_exponents(
     truth: Int64[np.ndarray, "cell"],
     weight: Float64[np.ndarray, "cell"],
     start: float,
-) -> tuple[PerView, PerView]:
+) -> tuple[ViewValues, ViewValues]:
     """Greatest weighted mean of log(total_truth^b / sum total^b), for each view, and the exponents b in SLOPE_RANGE that reach it.
 
     Sums need no division by the number of views: a common factor leaves it as it is.
@@ -130,8 +132,8 @@ def best_exponents(
 
 
 def _rise(
-    logs: Float64[np.ndarray, "choice view cell"], weight: Float64[np.ndarray, "cell"], picked: PerView, exponent: PerView
-) -> tuple[PerView, PerView, PerView]:
+    logs: Float64[np.ndarray, "choice view cell"], weight: Float64[np.ndarray, "cell"], picked: ViewValues, exponent: ViewValues
+) -> tuple[ViewValues, ViewValues, ViewValues]:
     """Value, slope and curvature of the objective at each view's exponent."""
     powers = np.exp(exponent[:, None] * logs)
     total = powers.sum(axis=0)
@@ -242,7 +244,7 @@ def per_case(
     return np.column_stack([np.bincount(case, values * weight, n_cases), np.bincount(case, weight, n_cases)])
 
 
-def lowest_of_the_best(objectives: PerView) -> int:
+def lowest_of_the_best(objectives: ViewValues) -> int:
     """Number of the best candidate; of those that differ by rounding only, the lowest."""
     best = objectives.max()
     tied: Bool[np.ndarray, "view"] = objectives >= best - 1e-12 * (1 + abs(best))
