@@ -160,7 +160,7 @@ def doubts(rule: DecisionRule, seen: Outputs, held: Outputs, p: Table) -> tuple[
 
 def _softmax_distance(p: Table, thresholds: Float64[np.ndarray, "finding"]) -> Table:
     from vesalius.audit.outputs import to_logits
-    from vesalius.uncertainty.softmax_distance import softmax_distance
+    from vesalius.uncertainty.hard_answers import softmax_distance
 
     distance: Table = softmax_distance(expit(to_logits(p) - to_logits(thresholds)))
     return distance

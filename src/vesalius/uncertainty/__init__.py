@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         failure_detection_table,
     )
     from vesalius.uncertainty.grey_values import Brightness, Gamma, Noise
+    from vesalius.uncertainty.hard_answers import softmax_distance
     from vesalius.uncertainty.mahalanobis import Mahalanobis
     from vesalius.uncertainty.odin import OdinOptions, odin_score
     from vesalius.uncertainty.ood import OodGate, detector_from_state
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
         volume_variation,
     )
     from vesalius.uncertainty.selective import DecisionPolicy
-    from vesalius.uncertainty.softmax_distance import softmax_distance
     from vesalius.uncertainty.std_recalibration import QuantileRecalibration, StdRecalibration
     from vesalius.uncertainty.study import label_risk_coverage, study_residuals, study_risk_coverage, study_uncertainty
     from vesalius.uncertainty.survival import (
@@ -154,7 +154,7 @@ _HOME = {
     "study_risk_coverage": "study",
     "study_uncertainty": "study",
     "Combination": "combination",
-    "softmax_distance": "softmax_distance",
+    "softmax_distance": "hard_answers",
     "FailureCases": "failure_detection",
     "FailureDetection": "failure_detection",
     "failure_detection_table": "failure_detection",

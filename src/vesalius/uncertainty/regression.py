@@ -21,7 +21,7 @@ from vesalius.errors import ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.intervals import Interval, PatientResamples, interval_of, summed_draws
 from vesalius.metrics.regression import gaussian_crps, gaussian_nlls, gaussian_pit, interval_scores, known_targets, step_area
 
-Column = Float64[np.ndarray, "case"]
+Column = Float64[np.ndarray, "known"]
 
 _ROWS = 64  # resamples whose step functions are integrated at a time
 

@@ -214,7 +214,7 @@ def evaluate_event_times(
     never = np.full(len(low), np.inf)
     plan = PatientResamples.of(patients, len(low), resamples=resamples, seed=seed)
 
-    def figures(weights: Float64[np.ndarray, "case"]) -> Float64[np.ndarray, "figure"]:
+    def figures(weights: Weights) -> Float64[np.ndarray, "figure"]:
         least, greatest = censored_coverage_bounds(times, events, low, high, weights)
         both = censored_coverage_ipcw(times, events, low, high, weights)
         return np.array([least, greatest, both, censored_coverage_ipcw(times, events, low, never, weights)])

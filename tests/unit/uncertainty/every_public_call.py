@@ -159,7 +159,7 @@ def every_ensemble(u: typing.Any, z: np.ndarray, y: np.ndarray, patients: np.nda
 
 
 METRICS += ["vesalius.metrics.regression", "vesalius.metrics.segmentation"]
-TOGETHER = ("softmax_distance", "logistic_ridge", "combination", "failure_detection", "segmentation")
+TOGETHER = ("hard_answers", "logistic_ridge", "combination", "failure_detection", "segmentation")
 NUMBERS = ("std_recalibration", "regression", "survival", "survival_bound")
 UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in (*TOGETHER, *NUMBERS)]
 

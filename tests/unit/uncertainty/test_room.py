@@ -41,5 +41,6 @@ print(vesalius.uncertainty.evaluate(p, (p > 0.4).astype(float)).macro["auroc"].v
 @pytest.mark.parametrize("room", [vesalius.metrics, vesalius.uncertainty])
 def test_names(room: object) -> None:
     assert sorted(room._HOME) == sorted(room.__all__) == sorted(dir(room))
+    assert not set(room._HOME) & set(room._HOME.values()), "a module of that name would take the function's place once imported"
     with pytest.raises(AttributeError, match="it has: "):
         room.nothing  # noqa: B018 - asking is the point
