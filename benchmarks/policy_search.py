@@ -5,7 +5,8 @@
 The authors' program (github.com/bayesgroup/gps-augment, policy-search.py) is not a package, so its formula is written out here: for
 each candidate the log of the mean softmax in float32, then a temperature by Nelder-Mead from 1. Both sides run in turns in one run
 on the same pool; the policies must be the same and the objectives agree to 1e-5, so that speed never stands for another answer. The
-loop is timed whole where that takes a minute at most; else its first step is timed and scaled up, and "extrapolated" says so.
+loop is timed whole where that takes a minute at most; else its first step is timed and scaled up, and "extrapolated" says so. Its
+small torch calls suffer more than numpy from a busy machine, so its fastest turn counts, and of ours the median.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.nn.functional import log_softmax
 from vesalius.uncertainty import GreedyPolicySearch
 
 LONGEST_S = 60.0
+TURNS = 3
 
 
 def pool_of(n_views: int, n_cases: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,12 +78,14 @@ def authors_search(logits: np.ndarray, truth: np.ndarray, steps: int) -> tuple[l
 def measure(n_views: int = 100, n_cases: int = 2000, n_classes: int = 10, steps: int = 5) -> dict[str, Any]:
     """Times both, checks that they say the same, and returns the ratio."""
     logits, truth = pool_of(n_views, n_cases, n_classes)
-    seconds = []
-    for _ in range(3):
+    seconds, loops = [], []
+    for _ in range(TURNS):
         start = time.perf_counter()
         ours = GreedyPolicySearch(length=steps).fit(logits, truth)
         seconds.append(time.perf_counter() - start)
-    policy, objectives, loop, extrapolated = authors_search(logits, truth, steps)
+        if sum(loops) < LONGEST_S:
+            policy, objectives, loop, extrapolated = authors_search(logits, truth, steps)
+            loops.append(loop)
     assert ours.policy is not None
     difference = float(np.abs(np.subtract(ours.objectives[: len(policy)], objectives)).max())
     if list(ours.policy[: len(policy)]) != policy or difference > 1e-5:
@@ -89,9 +93,9 @@ def measure(n_views: int = 100, n_cases: int = 2000, n_classes: int = 10, steps:
     return {
         "what": f"greedy policy search, pool of {n_views}, {n_cases} cases x {n_classes} classes, {steps} steps",
         "seconds": float(np.median(seconds)),
-        "authors_loop_seconds": loop,
+        "authors_loop_seconds": min(loops),
         "extrapolated": extrapolated,
-        "ratio": loop / float(np.median(seconds)),
+        "ratio": min(loops) / float(np.median(seconds)),
         "target_ratio": 8.0,
         "policy": list(ours.policy),
         "steps_compared": len(policy),
