@@ -10,7 +10,7 @@ Importing this module imports numba; the rest of the room does so only when an i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,23 @@ def sort_finding(
     bounds = np.column_stack([first, last - n_present[held], last])
     tail = np.full((1, 3), len(order))
     return SortedFinding(patient[order].astype(np.int32), np.concatenate([bounds, tail]).astype(np.int64))
+
+
+def sort_findings(
+    labels: Float64[np.ndarray, "case finding"], scores: Float64[np.ndarray, "case finding"], patient: Int64[np.ndarray, "case"]
+) -> list[SortedFinding]:
+    """Sorts every finding, several at a time."""
+    with ThreadPoolExecutor(int(numba.config.NUMBA_NUM_THREADS)) as pool:
+        return list(pool.map(lambda k: sort_finding(labels[:, k], scores[:, k], patient), range(labels.shape[1])))
+
+
+def one_ahead(chunks: Iterator[UInt16[np.ndarray, "resample patient"]]) -> Iterator[UInt16[np.ndarray, "resample patient"]]:
+    """Yields the same chunks in the same order; the next is drawn while this one is walked."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -186,7 +203,7 @@ def _share(walk: Callable[[np.ndarray, slice], None], counts: UInt16[np.ndarray,
     def group(start: int) -> None:
         rows = counts[start : start + LANES]
         lanes = np.zeros((counts.shape[1], LANES), dtype=kind)
-        lanes[:, : len(rows)] = rows.T
+        lanes[:, : len(rows)] = rows.astype(kind).T
         walk(lanes, slice(start, start + len(rows)))
 
     starts = range(0, counts.shape[0], LANES)

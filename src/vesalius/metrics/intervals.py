@@ -287,8 +287,8 @@ def ranking_draws(
     truth, numbers = known_table(labels, scores)
     if len(truth) != len(plan.patient):
         raise ShapeMismatch(f"labels {truth.shape}, patients {plan.patient.shape}; expected one patient a case")
-    findings = [kernels.sort_finding(truth[:, k], numbers[:, k], plan.patient) for k in range(truth.shape[1])]
-    parts = [kernels.ranking_draws(chunk, findings) for chunk in plan.chunks()]
+    findings = kernels.sort_findings(truth, numbers, plan.patient)
+    parts = [kernels.ranking_draws(chunk, findings) for chunk in kernels.one_ahead(plan.chunks(256))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
