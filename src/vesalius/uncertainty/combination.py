@@ -281,7 +281,9 @@ def _columns(measures: Measures) -> dict[str, Float64[np.ndarray, "case"]]:
         raise EmptyInput("no measure; give at least one, by name: {'softmax distance': values}")
     shapes = {name: values.shape for name, values in table.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
-        raise ShapeMismatch(f"measures {shapes}; expected one value a case each: (case,)")
+        raise ShapeMismatch(
+            f"measures {shapes}; expected one value a case each: (case,). Combine the columns of findings one by one"
+        )
     return table
 
 

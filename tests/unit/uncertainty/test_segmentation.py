@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import entropy
@@ -123,6 +125,18 @@ def test_slabs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cut[0][1].measures() == pytest.approx(whole[0][1].measures(), rel=1e-12)
     assert np.array_equal(cut[1], whole[1])
     assert cut[2] == pytest.approx(whole[2], rel=1e-12)
+
+
+def test_a_large_volume_needs_little_more_than_its_own_arrays() -> None:
+    shape = (96, 256, 256)
+    z, y, x = np.ogrid[:96, :256, :256]
+    members = [((z - 48) * 2) ** 2 + (y - 128) ** 2 + (x - 128) ** 2 < radius**2 for radius in (80, 84, 90)]
+    map_ = np.full(shape, 0.25, dtype=np.float32)
+    tracemalloc.start()
+    case_scores(members, map_, spacing_mm=(2.0, 1.0, 1.0), band_width=3.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 14 * map_.size  # one distance transform alone takes 20 bytes a voxel and more
 
 
 def test_band_in_mm_stays_in_the_plane_of_thick_slices() -> None:
