@@ -91,12 +91,12 @@ def measure(bundle: Path, films: list[Path], rounds: int, folder: Path) -> dict[
 
     from vesalius.bundle.answers_file import AnswersFile
     from vesalius.bundle.cases import list_cases
-    from vesalius.bundle.load import load
+    from vesalius.bundle.load import load_predictor
     from vesalius.bundle.stream import StreamOptions, answer_cases
     from vesalius.dicom.read import read
 
     started = time.perf_counter()
-    predictor = load(bundle)
+    predictor = load_predictor(bundle)
     load_s = time.perf_counter() - started
     cases = list_cases(films)
     network, device = predictor.inference.networks[0], predictor.inference.device

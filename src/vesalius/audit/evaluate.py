@@ -71,11 +71,11 @@ def audit_bundle(
     from vesalius.audit.page import json_text
     from vesalius.audit.report import write_report
     from vesalius.bundle.card import write_card
-    from vesalius.bundle.load import load
+    from vesalius.bundle.load import load_predictor
     from vesalius.bundle.save import attach_audit
     from vesalius.datasets.store import Store
 
-    predictor = load(Path(bundle))
+    predictor = load_predictor(Path(bundle))
     result = audit(predictor, Store(Path(store)), options, progress)
     write_report(result, Path(out) if out is not None else Path(bundle).resolve().parent / "report")
     card = write_card(predictor.description, predictor.id, audit_section(result.document))

@@ -172,13 +172,12 @@ def describe(
     Raises:
         BundleError: A name that cannot be a file's, or a provenance without sites.
     """
-    if not layout.NAME.fullmatch(name):
-        raise BundleError(f"a bundle cannot be called {name!r}; use letters, digits, '.', '-', '_', at most 64: --name NAME")
+    layout.check_name(name)
     if "training_sites" not in provenance:
         raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
     return {
         "format": layout.FORMAT,
-        "kind": layout.KIND,
+        "kind": layout.CLASSIFIER,
         "name": name,
         "findings": list(config.findings),
         "notices": list(notices),

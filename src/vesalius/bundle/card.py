@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vesalius.bundle.format import reference
+from vesalius.bundle.format import IMAGE_TEXT, ZERO_SHOT, reference
 
 NOT_AUDITED = (
     "## Audit\n\nNot audited yet: nobody has measured this bundle on films it was neither trained nor calibrated on.\n\n"
@@ -24,22 +24,27 @@ def write_card(description: dict[str, Any], bundle_id: str, audit: str | None = 
         bundle_id: SHA-256 of MANIFEST.json, in hex.
         audit: The audit's section in Markdown, from `## ` on; without it the card says that nobody has audited the bundle.
     """
-    sections = [
-        _head(description, bundle_id),
-        _use(description),
-        _network(description),
-        _rules(description),
-        _data(description),
-        audit or NOT_AUDITED,
-    ]
+    if description["kind"] == IMAGE_TEXT:
+        sections = [_head(description, bundle_id), _use_of_words(description), _towers(description), _origin(description)]
+    else:
+        network = _towers(description) if description["kind"] == ZERO_SHOT else _network(description)
+        sections = [
+            _head(description, bundle_id),
+            _use(description),
+            network,
+            _rules(description),
+            _data(description),
+            audit or NOT_AUDITED,
+        ]
     return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
 def _head(description: dict[str, Any], bundle_id: str) -> str:
     notices = "".join(f"\n> {notice}\n" for notice in description["notices"])
+    reader = "A physician reads the film or the slide" if description["kind"] == IMAGE_TEXT else "A radiologist reads the film"
     return (
         f"# {description['name']}\n\n`{reference(description['name'], bundle_id)}`\n\n"
-        f"Research software; not for medical use. A radiologist reads the film; this is a second look at it.\n{notices}"
+        f"Research software; not for medical use. {reader}; this is a second look at it.\n{notices}"
     )
 
 
@@ -64,6 +69,52 @@ def _network(description: dict[str, Any]) -> str:
         f"and {views} view{'s' * (views > 1)} of the film.\n"
         f"- Order, locked: {'; '.join(description['order'])}.\n"
     )
+
+
+def _use_of_words(description: dict[str, Any]) -> str:
+    return (
+        "## What it answers\n\n"
+        "- Any words: `vesalius zeroshot BUNDLE FILM --finding TEXT` says how much nearer it lies to them than to their denial.\n"
+        "- Its scores are contrasts, not probabilities: nobody has calibrated them, there is no threshold, and a score of one "
+        "finding cannot be held against that of another.\n"
+        "- `vesalius calibrate` makes a bundle with probabilities, decisions and abstention of it.\n"
+        "- Not for: words that its training texts did not hold; it answers those too, and does not say so.\n"
+    )
+
+
+def _towers(description: dict[str, Any]) -> str:
+    encoder, contract = description["encoder"], description["preprocessing"]
+    vision, text, members = encoder["vision"], encoder["text"], description["averaging"]["members"]
+    lines = [
+        "## Network",
+        "",
+        f"- Family: {description['family']}; {members} checkpoint{'s' * (members > 1)}.",
+        f"- Images: {vision['kind']}, {contract['size_px']} px. Words: {text['kind']}, {text['context_length']} tokens at most. "
+        f"They meet in {encoder['embedding_dim']} dimensions.",
+    ]
+    words = description.get("text")
+    if words:
+        lines.append(f"- Tokenizer: {words['tokenizer']}, {words['vocabulary']} tokens, SHA-256 {words['sha256'][:12]}.")
+    if description["kind"] == ZERO_SHOT:
+        lines.append(f"- Order, locked: {'; '.join(description['order'])}.")
+    return "\n".join(lines) + "\n"
+
+
+def _origin(description: dict[str, Any]) -> str:
+    provenance = description["provenance"]
+    lines = ["## Where it comes from", ""]
+    for number, file in enumerate(provenance.get("files", []), start=1):
+        about = f", {file['note']}" if file.get("note") else ""
+        lines.append(f"- Checkpoint {number}: {file['name']}, SHA-256 {file['sha256']}{about}.")
+    if provenance.get("training_sites"):
+        lines.append(f"- Training sites: {', '.join(provenance['training_sites'])}.")
+    if provenance.get("licence"):
+        lines.append(f"- Licence of the weights, as far as known: {provenance['licence']}.")
+    if provenance.get("date"):
+        lines.append(f"- Date: {provenance['date']}.")
+    lines.append(f"- Software: {', '.join(f'{name} {release}' for name, release in provenance['software'].items())}.")
+    lines += [f"- Mind: {warning}" for warning in provenance.get("warnings", [])]
+    return "\n".join(lines) + "\n"
 
 
 def _rules(description: dict[str, Any]) -> str:

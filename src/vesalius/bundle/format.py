@@ -3,6 +3,8 @@
     bundle.json                what answers: preprocessing, precision, averaging, calibrators, thresholds, gate, provenance
     weights.safetensors        the network; weights-1, weights-2 ... for an ensemble
     statistics.safetensors     arrays of the out-of-distribution gate
+    tokenizer.json             how words become ids; of kind `image-text` only
+    text.safetensors           the embedded prompts, locked; of kind `zero-shot` only
     MANIFEST.json              SHA-256 of the files above; the bundle's id is the SHA-256 of this file
     card.md                    the model card
     audit/                     the last audit
@@ -24,10 +26,14 @@ from typing import Any
 from vesalius.errors import BundleError
 
 FORMAT = 1
-KIND = "classifier"
+CLASSIFIER, IMAGE_TEXT, ZERO_SHOT = "classifier", "image-text", "zero-shot"
+"""Kinds: a trained classifier; two towers and a tokenizer, which answer to any words and are not calibrated; and such towers with
+prompts that were locked and calibrated, which answer like a classifier."""
 DESCRIPTION = "bundle.json"
 STATISTICS = "statistics.safetensors"
 MANIFEST = "MANIFEST.json"
+TOKENIZER = "tokenizer.json"
+TEXT = "text.safetensors"
 CARD = "card.md"
 AUDIT = "audit"
 AUDIT_MANIFEST = "audit/MANIFEST.json"
@@ -42,7 +48,23 @@ REQUIRED = (
     "format", "kind", "name", "findings", "notices", "encoder", "preprocessing", "precision", "averaging", "order",
     "calibrator", "policy", "gate", "assessable_views", "calibration", "provenance",
 )  # fmt: skip
+REQUIRED_OF = {
+    CLASSIFIER: REQUIRED,
+    IMAGE_TEXT: ("format", "kind", "name", "notices", "family", "encoder", "preprocessing", "text", "averaging", "provenance"),
+    ZERO_SHOT: (*REQUIRED, "family", "prompts"),
+}
+"""What `bundle.json` must hold, by kind."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_name(name: str) -> None:
+    """Refuses a bundle's name that could not be a file's.
+
+    Raises:
+        BundleError: The message says what a name is made of.
+    """
+    if not NAME.fullmatch(name):
+        raise BundleError(f"a bundle cannot be called {name!r}; use letters, digits, '.', '-', '_', at most 64: --name NAME")
 
 
 def weights_names(members: int) -> tuple[str, ...]:

@@ -10,25 +10,52 @@ from vesalius.bundle.verify import VerifiedBundle, verify
 from vesalius.errors import BundleError, VesaliusError
 
 if TYPE_CHECKING:
+    from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.predictor import Predictor
     from vesalius.inference.film import FilmInference
 
 
-def load(path: str | Path, *, device: str = "auto") -> Predictor:
-    """Loads a bundle once every file of it was verified.
+def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBundle:
+    """Loads a bundle once every file of it was verified: whatever its kind says it is.
 
     Args:
         path: Its folder.
         device: `auto` takes an accelerator where there is one; else a torch device such as `cpu`.
 
+    Returns:
+        What answers `predict`; of kind `image-text`, what answers `vesalius.zeroshot`.
+
     Raises:
         BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
         BundleError: No bundle there, one of another format, or one that does not fit together.
     """
+    verified = verify(path)
+    if verified.kind == layout.IMAGE_TEXT:
+        from vesalius.bundle.image_text import open_image_text
+
+        return open_image_text(verified)
+    return _open_predictor(verified, device)
+
+
+def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
+    """Loads a bundle that answers `predict`: see `load`.
+
+    Raises:
+        BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
+        BundleError: As `load`, or a bundle of kind `image-text`, which answers `zeroshot` only.
+    """
+    verified = verify(path)
+    if verified.kind == layout.IMAGE_TEXT:
+        from vesalius.bundle.image_text import refusal
+
+        raise BundleError(refusal(verified.reference))
+    return _open_predictor(verified, device)
+
+
+def _open_predictor(verified: VerifiedBundle, device: str) -> Predictor:
     from vesalius.bundle.predictor import Predictor
     from vesalius.uncertainty import DecisionPolicy, calibrator_from_json
 
-    verified = verify(path)
     description = verified.description
     try:
         return Predictor(

@@ -22,7 +22,8 @@ def save_bundle(
     description: dict[str, Any],
     *,
     weights: Sequence[bytes],
-    statistics: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None,
+    extra: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> str:
     """Writes a bundle with a card that says it was not audited yet, and returns its id.
@@ -33,7 +34,8 @@ def save_bundle(
         path: Its folder, to be made.
         description: All of `bundle.json`; see `calibrate.describe`.
         weights: One safetensors file a member, in order.
-        statistics: Arrays of the out-of-distribution gate.
+        statistics: Arrays of the out-of-distribution gate; None for a bundle without one.
+        extra: Other files of its kind: `tokenizer.json`, `text.safetensors`; the manifest covers them like the weights.
         overwrite: Replace a bundle that is there.
 
     Raises:
@@ -43,9 +45,12 @@ def save_bundle(
 
     path = Path(path)
     check_free(path, overwrite=overwrite)
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(statistics.items())}
-    files = dict(zip(layout.weights_names(len(weights)), weights, strict=True))
-    files |= {layout.DESCRIPTION: layout.to_bytes(description), layout.STATISTICS: save(arrays)}
+    layout.check_names(extra or {})
+    files = dict(zip(layout.weights_names(len(weights)), weights, strict=True)) | dict(extra or {})
+    files[layout.DESCRIPTION] = layout.to_bytes(description)
+    if statistics is not None:
+        arrays = {name: np.ascontiguousarray(array) for name, array in sorted(statistics.items())}
+        files[layout.STATISTICS] = save(arrays)
     files[layout.MANIFEST] = layout.manifest_bytes({name: layout.digest(content) for name, content in files.items()})
     bundle_id = layout.digest(files[layout.MANIFEST])
     files |= _with_manifest({layout.CARD: write_card(description, bundle_id).encode()}, bundle_id)

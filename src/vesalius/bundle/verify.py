@@ -37,6 +37,11 @@ class VerifiedBundle:
         return layout.reference(self.description["name"], self.id)
 
     @property
+    def kind(self) -> str:
+        """`classifier`, `image-text` or `zero-shot`."""
+        return str(self.description["kind"])
+
+    @property
     def audited(self) -> bool:
         """Has `vesalius audit` added its figures?"""
         return f"{layout.AUDIT}/audit.json" in self.files
@@ -100,11 +105,11 @@ def _compare(path: Path, listed: dict[str, str], there: set[str]) -> None:
 def _read_description(path: Path) -> dict[str, Any]:
     description = layout.from_file(path / layout.DESCRIPTION)
     layout.check_format(description, path / layout.DESCRIPTION)
-    missing = [key for key in layout.REQUIRED if key not in description]
+    kind = description.get("kind")
+    if kind not in layout.REQUIRED_OF:
+        known = ", ".join(layout.REQUIRED_OF)
+        raise BundleError(f"{path} is a bundle of kind {kind!r}; this version reads: {known}; update vesalius")
+    missing = [key for key in layout.REQUIRED_OF[kind] if key not in description]
     if missing:
-        raise BundleError(f"{layout.DESCRIPTION} of {path} lacks: {', '.join(missing)}; calibrate the run again")
-    if description["kind"] != layout.KIND:
-        raise BundleError(
-            f"{path} is a bundle of kind {description['kind']!r}; this version reads {layout.KIND!r}; update vesalius"
-        )
+        raise BundleError(f"{layout.DESCRIPTION} of {path} lacks: {', '.join(missing)}; make the bundle again")
     return description

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Command:
     """What is in a bundle: findings, thresholds, calibrators, where it comes from, what its last audit found.
 
+    Of a bundle of kind image-text: both towers, the tokenizer and the checkpoints it was made of.
+
     Verifies it first, so what you read is what will answer. The whole model card is `card.md` in the bundle.
 
         vesalius bundle inspect bundles/cxr
@@ -33,16 +35,21 @@ class Command:
 
     def run(self) -> int:
         """Shows the bundle and returns the exit code."""
+        from vesalius.bundle.format import IMAGE_TEXT
         from vesalius.bundle.verify import verify
 
         console = Console(json=self.json)
         verified = verify(self.bundle)
         audit = self._audit(verified)
-        self._show(console, verified)
-        self._show_audit(console, audit)
+        if verified.kind == IMAGE_TEXT:
+            self._show_towers(console, verified)
+        else:
+            self._show(console, verified)
+            self._show_audit(console, audit)
         figures = None if audit is None else audit.get("key_figures")
         about = {
             "name": verified.description["name"],
+            "kind": verified.kind,
             "id": verified.id,
             "reference": verified.reference,
             "audited": verified.audited,
@@ -64,11 +71,9 @@ class Command:
         console.say(f"{verified.reference}   intact")
         for notice in description["notices"]:
             console.say(notice)
+        network = description["encoder"].get("encoder") or f"{description['encoder']['vision']['kind']} of {description['family']}"
         rows = [
-            (
-                "encoder",
-                f"{description['encoder']['encoder']}, {description['preprocessing']['size_px']} px, {description['precision']}",
-            ),
+            ("encoder", f"{network}, {description['preprocessing']['size_px']} px, {description['precision']}"),
             ("answers", f"mean logits of {averaging['members']} network(s) and {len(averaging['views'])} view(s)"),
             ("views it reads", ", ".join(description["assessable_views"])),
             ("gate", f"{', '.join(gate['scores'])}, out above {gate['threshold']:.4g}"),
@@ -80,6 +85,28 @@ class Command:
         for what, value in rows:
             console.say(f"  {what:<16}{value}")
         show_calibration(console, description["calibration"])
+
+    @staticmethod
+    def _show_towers(console: Console, verified: VerifiedBundle) -> None:
+        description = verified.description
+        vision, text = description["encoder"]["vision"], description["encoder"]["text"]
+        words, provenance = description["text"], description["provenance"]
+        console.say(f"{verified.reference}   intact, of kind image-text: it answers `vesalius zeroshot`")
+        for notice in description["notices"]:
+            console.say(notice)
+        rows = [
+            ("family", f"{description['family']}, {description['averaging']['members']} checkpoint(s)"),
+            ("images", f"{vision['kind']}, {description['preprocessing']['size_px']} px"),
+            ("words", f"{text['kind']}, {text['context_length']} tokens at most"),
+            ("tokenizer", f"{words['tokenizer']}, {words['vocabulary']} tokens, SHA-256 {words['sha256'][:12]}"),
+            ("space", f"{description['encoder']['embedding_dim']} dimensions"),
+        ]
+        rows += [("checkpoint", f"{file['name']}, SHA-256 {file['sha256'][:12]}") for file in provenance.get("files", [])]
+        rows += [("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items()))]
+        rows += [("mind", warning) for warning in provenance.get("warnings", [])]
+        for what, value in rows:
+            console.say(f"  {what:<16}{value}")
+        console.say("its scores are contrasts, not probabilities, until `vesalius calibrate` has made a bundle of them")
 
     @staticmethod
     def _show_audit(console: Console, audit: dict[str, Any] | None) -> None:

@@ -57,12 +57,12 @@ class Command:
         """Answers every case that is not finished and returns the exit code."""
         from vesalius.bundle.answers_file import AnswersFile
         from vesalius.bundle.cases import list_cases
-        from vesalius.bundle.load import load
+        from vesalius.bundle.load import load_predictor
 
         console = Console(json=self.json)
         written = [path for path in (self.out, self.sr, self.heatmap) if path is not None]
         cases = list_cases(self.paths, leave_out=[*written, self.bundle])
-        predictor = load(self.bundle, device=self.device)
+        predictor = load_predictor(self.bundle, device=self.device)
         answers = AnswersFile(self.out, predictor.reference)
         done = sum(case.name in answers.finished for case in cases)
         if done:
