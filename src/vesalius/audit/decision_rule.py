@@ -197,7 +197,8 @@ def load_rule(path: Path) -> DecisionRule:
 
 def make_calibrator(options: RuleOptions) -> Calibrator:
     """Returns the unfitted calibrator that the options name."""
-    from vesalius.uncertainty.calibration import Identity, Platt, SelectedCalibrator, Temperature
+    from vesalius.uncertainty.calibration import Identity, Platt, Temperature
+    from vesalius.uncertainty.calibrator_selection import SelectedCalibrator
 
     if options.method not in METHODS:
         raise ValueOutOfRange(f"method {options.method!r}; expected one of {', '.join(METHODS)}")

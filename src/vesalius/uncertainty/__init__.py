@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vesalius.uncertainty.augmentation_policy import GreedyPolicySearch, PolicyScore
-    from vesalius.uncertainty.calibration import Calibrator, Platt, SelectedCalibrator, Temperature, calibrator_from_json
+    from vesalius.uncertainty.calibration import Calibrator, Platt, Temperature, Vector, calibrator_from_json
+    from vesalius.uncertainty.calibration_curves import Beta, Isotonic, VennAbers
+    from vesalius.uncertainty.calibration_multiclass import MulticlassTemperature, MulticlassVector
+    from vesalius.uncertainty.calibrator_selection import SelectedCalibrator
     from vesalius.uncertainty.combination import Combination
     from vesalius.uncertainty.conformal import APS, LAC, ClassConditional, GroupConditional
     from vesalius.uncertainty.conformal_findings import FindingSets, MultiLabelRiskControl
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.ood_evaluation import OodMetrics, OodRow, OodTable, fpr_at_tpr, ood_metrics, ood_table
     from vesalius.uncertainty.ood_neighbours import KNearest, ViM
     from vesalius.uncertainty.ood_scores import Energy, MaxLogit, MaxProbability
+    from vesalius.uncertainty.prevalence import PrevalenceShift, estimate_prevalence, shift_prevalence
     from vesalius.uncertainty.regression import QuantileRow, evaluate_gaussian, evaluate_intervals, quantile_calibration_table
     from vesalius.uncertainty.risk_bounds import clopper_pearson_upper
     from vesalius.uncertainty.risk_control import RiskControl, rate_controlled_threshold, risk_controlled_threshold, sgr_threshold
@@ -74,6 +78,15 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.views import FILM_VIEWS, Chain, mirror_views, random_chains, transform_from_json
 
 _HOME = {
+    "Beta": "calibration_curves",
+    "Isotonic": "calibration_curves",
+    "VennAbers": "calibration_curves",
+    "MulticlassTemperature": "calibration_multiclass",
+    "MulticlassVector": "calibration_multiclass",
+    "Vector": "calibration",
+    "PrevalenceShift": "prevalence",
+    "estimate_prevalence": "prevalence",
+    "shift_prevalence": "prevalence",
     "GreedyPolicySearch": "augmentation_policy",
     "PolicyScore": "augmentation_policy",
     "TtaAnswer": "tta",
@@ -107,7 +120,7 @@ _HOME = {
     "spread_of": "ensembles",
     "Calibrator": "calibration",
     "Platt": "calibration",
-    "SelectedCalibrator": "calibration",
+    "SelectedCalibrator": "calibrator_selection",
     "Temperature": "calibration",
     "calibrator_from_json": "calibration",
     "Evaluation": "evaluation",
@@ -187,6 +200,7 @@ __all__ = [
     "APS",
     "FILM_VIEWS",
     "LAC",
+    "Beta",
     "Brightness",
     "Calibrator",
     "Chain",
@@ -205,12 +219,15 @@ __all__ = [
     "GreedyPolicySearch",
     "GroupConditional",
     "Identity",
+    "Isotonic",
     "KNearest",
     "KaplanMeier",
     "Mahalanobis",
     "MaxLogit",
     "MaxProbability",
     "MultiLabelRiskControl",
+    "MulticlassTemperature",
+    "MulticlassVector",
     "Noise",
     "OdinOptions",
     "OodGate",
@@ -219,6 +236,7 @@ __all__ = [
     "OodTable",
     "Platt",
     "PolicyScore",
+    "PrevalenceShift",
     "QuantileRecalibration",
     "QuantileRow",
     "RiskControl",
@@ -238,6 +256,8 @@ __all__ = [
     "Temperature",
     "Transform",
     "TtaAnswer",
+    "Vector",
+    "VennAbers",
     "ViM",
     "achievable_aurc",
     "augrc",
@@ -251,6 +271,7 @@ __all__ = [
     "detector_from_state",
     "e_aurc",
     "entropy_map",
+    "estimate_prevalence",
     "evaluate",
     "evaluate_event_times",
     "evaluate_gaussian",
@@ -280,6 +301,7 @@ __all__ = [
     "risk_coverage",
     "seed_spread",
     "sgr_threshold",
+    "shift_prevalence",
     "softmax_distance",
     "spread_of",
     "stack_scores",

@@ -6,6 +6,8 @@ slope to chance. Source: Lin, Lin & Weng 2007, "A note on Platt's probabilistic 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import expit
@@ -17,13 +19,22 @@ SLOPE_RANGE = (1e-3, 1e3)
 
 
 def fit_slope(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"]) -> float:
-    """The slope in SLOPE_RANGE that minimises the mean of log(1 + exp(-+ slope z)): Newton's method inside a shrinking bracket."""
-    low, high = SLOPE_RANGE
+    """The slope in SLOPE_RANGE that minimises the mean of log(1 + exp(-+ slope z))."""
 
     def rise(slope: float) -> tuple[float, float]:
         p = expit(slope * logits)
         return float(((p - labels) * logits).mean()), float((p * (1 - p) * logits**2).mean())
 
+    return bracketed_newton(rise)
+
+
+def bracketed_newton(rise: Callable[[float], tuple[float, float]]) -> float:
+    """Where a convex function of one slope is least: Newton's method inside a bracket that shrinks from SLOPE_RANGE.
+
+    Args:
+        rise: First and second derivative at a slope.
+    """
+    low, high = SLOPE_RANGE
     if rise(low)[0] >= 0:
         return low
     if rise(high)[0] <= 0:
@@ -41,11 +52,13 @@ def fit_slope(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, 
     return slope
 
 
-def fit_line(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"]) -> tuple[float, float]:
-    """Slope and intercept with Platt's targets; the slope stays in SLOPE_RANGE."""
+def fit_line(
+    logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"], *, smooth: bool = True
+) -> tuple[float, float]:
+    """Slope and intercept with Platt's targets, or with `smooth=False` the plain ones; the slope stays in SLOPE_RANGE."""
     positive = float(labels.sum())
     negative = len(labels) - positive
-    targets = np.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    targets = np.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2)) if smooth else labels
     scale = float(np.abs(logits).max()) or 1.0  # one scale for both unknowns: Newton's matrix stays well conditioned
     slope, intercept = _newton(logits / scale, targets, free_slope=True)
     slope /= scale

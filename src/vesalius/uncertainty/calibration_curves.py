@@ -1,0 +1,338 @@
+"""Calibrators that are no line in the logits: beta, isotonic and Venn-ABERS.
+
+A curve bends where a line cannot, and takes more cases to learn where: below about a thousand, `Platt` does better on cases that it
+has not seen. Isotonic and Venn-ABERS make ties, so that an AUROC after them may differ from the one before.
+
+Sources: Kull 2017, AISTATS (beta); Zadrozny & Elkan 2002 (isotonic); Oron & Flournoy 2017, arXiv:1701.05964 (centred isotonic);
+Vovk, Petej & Fedorova 2015, arXiv:1511.00213 (inductive Venn-ABERS).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float64, Real, Shaped
+from scipy.special import expit, logit
+
+from vesalius.errors import NotEstimable, ValueOutOfRange
+from vesalius.uncertainty.calibration import LARGEST_LOGIT, Calibrator, Logits, checked_logits, checked_pair, one_class
+from vesalius.uncertainty.logistic_ridge import fit_ridge
+from vesalius.uncertainty.venn_abers import merged_probability, venn_abers_tables
+
+Column = Float64[np.ndarray, "case"]
+
+_ONE_CLASS = "one class only: the logits are taken as they are"
+
+
+class Beta(Calibrator):
+    """logit p' = a ln p - b ln(1 - p) + c for each finding, p the logistic function of the logit, a and b at least 0.
+
+    A line in the logits where a = b; otherwise the two ends bend apart, as scores need that crowd near 0. A coefficient that would
+    be negative is set to 0 and the rest fitted again, so that order is kept.
+
+    Source: Kull 2017, section 3 and algorithm 1.
+    Checked against: scikit-learn's unpenalised LogisticRegression on both ends (tests/reference).
+    """
+
+    kind = "beta"
+
+    def __init__(self) -> None:
+        self._coefficients: list[tuple[float, float, float]] | None = None
+
+    def fit(
+        self,
+        logits: Real[np.ndarray, "case finding"],
+        labels: Real[np.ndarray, "case finding"],
+        patients: Shaped[np.ndarray, "case"] | None = None,
+    ) -> Self:
+        """Fits on the calibration split; labels 1, 0, NaN unknown.
+
+        Raises:
+            EmptyInput: No known label at all.
+        """
+        z, y = checked_pair(logits, labels)
+        self._coefficients, self.notes = [], []
+        for index, column in enumerate(y.T):
+            known = ~np.isnan(column)
+            if one_class(column) is not None:
+                self._coefficients.append((1.0, 1.0, 0.0))
+                self.notes.append(_ONE_CLASS)
+                continue
+            found, note = _fit_beta(z[known, index], column[known])
+            self._coefficients.append(found)
+            self.notes.append(note)
+        return self
+
+    def calibrated_logits(self, logits: Real[np.ndarray, "case finding"]) -> Logits:
+        """Logits after calibration, unclipped.
+
+        Raises:
+            NotFitted: `fit` was not called.
+            ShapeMismatch: Another number of findings than in `fit`.
+        """
+        if self._coefficients is None:
+            raise self._not_fitted()
+        z = checked_logits(logits, len(self._coefficients))
+        a, b, c = np.array(self._coefficients).T
+        line: Logits = -a * np.logaddexp(0, -z) + b * np.logaddexp(0, z) + c
+        return line
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain numbers and words.
+
+        Raises:
+            NotFitted: `fit` was not called.
+        """
+        if self._coefficients is None:
+            raise self._not_fitted()
+        return {"kind": self.kind, "coefficients": [list(row) for row in self._coefficients], "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """Returns the fitted calibrator that `to_json` described."""
+        one = cls()
+        one._coefficients = [(float(a), float(b), float(c)) for a, b, c in state["coefficients"]]
+        one.notes = list(state["notes"])
+        return one
+
+
+def _fit_beta(z: Column, y: Column) -> tuple[tuple[float, float, float], str | None]:
+    """(a, b, c), and what to know of them."""
+    ends = np.column_stack([-np.logaddexp(0, -z), np.logaddexp(0, z)])  # ln p and -ln(1 - p)
+    used, note = [0, 1], None
+    while used:
+        try:
+            weights, intercept = fit_ridge(ends[:, used], y, 0.0)
+        except (NotEstimable, np.linalg.LinAlgError):
+            # Parted perfectly: plain likelihood has no end. Platt's targets give it one.
+            positive, n = float(y.sum()), len(y)
+            targets = np.where(y > 0.5, (positive + 1) / (positive + 2), 1 / (n - positive + 2))
+            weights, intercept = fit_ridge(ends[:, used], targets, 1e-6)
+            note = "parted perfectly: fitted with Platt's targets"
+        if (weights >= 0).all():
+            found = np.zeros(2)
+            found[used] = weights
+            return (float(found[0]), float(found[1]), float(intercept)), note
+        del used[int(np.argmin(weights))]
+        note = "a coefficient would be negative: set to 0, and the rest fitted again"
+    share = float(y.mean())
+    return (0.0, 0.0, float(logit(share))), "logits do not rise with the finding: the share present for all"
+
+
+class Isotonic(Calibrator):
+    """The rising step function that fits best, or its centred form that rises between the steps too.
+
+    Plain steps give 0 and 1 at the ends (an infinite log likelihood for one wrong case) and merge cases that the logit tells apart.
+    Here probabilities stay within 1 / (n + 2) of both ends, and the centred form (the default) puts each step's value at the middle
+    of its cases and joins these points by straight lines, so that fewer ties are made. Below `minimum_cases` known cases of a
+    finding it is refused: steps follow noise.
+
+    Source: Zadrozny & Elkan 2002; centred: Oron & Flournoy 2017, section 2.2, with each case weighing the same.
+    Checked against: sklearn.isotonic.IsotonicRegression (tests/reference); the centred points by hand (tests/unit).
+    """
+
+    kind = "isotonic"
+
+    def __init__(self, *, centred: bool = True, minimum_cases: int = 1000) -> None:
+        """Says which form.
+
+        Args:
+            centred: Join the middles of the steps.
+            minimum_cases: Known cases below which a finding is refused; lower it only to show what happens.
+        """
+        self.centred, self.minimum_cases = centred, minimum_cases
+        self._knots: list[tuple[Column, Column]] | None = None
+
+    def fit(
+        self,
+        logits: Real[np.ndarray, "case finding"],
+        labels: Real[np.ndarray, "case finding"],
+        patients: Shaped[np.ndarray, "case"] | None = None,
+    ) -> Self:
+        """Fits on the calibration split; labels 1, 0, NaN unknown.
+
+        Raises:
+            EmptyInput: No known label at all.
+            NotEstimable: A finding has fewer known cases than `minimum_cases`; take Platt, Beta or SelectedCalibrator.
+        """
+        z, y = checked_pair(logits, labels)
+        least = int((~np.isnan(y)).sum(axis=0).min())
+        if least < self.minimum_cases:
+            raise NotEstimable(
+                f"a finding has {least} known cases; isotonic steps follow noise below {self.minimum_cases}: take Platt or Beta"
+            )
+        self._knots, self.notes = [], []
+        for index, column in enumerate(y.T):
+            known = ~np.isnan(column)
+            if one_class(column) is not None:
+                self._knots.append((np.zeros(0), np.zeros(0)))
+                self.notes.append(_ONE_CLASS)
+                continue
+            x, p = isotonic_steps(z[known, index], column[known], centred=self.centred)
+            edge = 1 / (known.sum() + 2)
+            self._knots.append((x, np.clip(p, edge, 1 - edge)))
+            self.notes.append(None)
+        return self
+
+    def calibrated_logits(self, logits: Real[np.ndarray, "case finding"]) -> Logits:
+        """Logits of the calibrated probabilities; beyond the outermost calibration cases they stay as at the last.
+
+        Raises:
+            NotFitted: `fit` was not called.
+            ShapeMismatch: Another number of findings than in `fit`.
+        """
+        if self._knots is None:
+            raise self._not_fitted()
+        z = checked_logits(logits, len(self._knots))
+        out = z.copy()
+        for index, (x, p) in enumerate(self._knots):
+            if x.size:
+                out[:, index] = logit(np.interp(z[:, index], x, p))
+        out[np.isnan(z)] = np.nan
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain numbers and words.
+
+        Raises:
+            NotFitted: `fit` was not called.
+        """
+        if self._knots is None:
+            raise self._not_fitted()
+        knots = [[x.tolist(), p.tolist()] for x, p in self._knots]
+        return {"kind": self.kind, "centred": self.centred, "knots": knots, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """Returns the fitted calibrator that `to_json` described."""
+        one = cls(centred=state["centred"])
+        one._knots = [(np.array(x, dtype=np.float64), np.array(p, dtype=np.float64)) for x, p in state["knots"]]
+        one.notes = list(state["notes"])
+        return one
+
+
+def isotonic_steps(scores: Column, labels: Column, *, centred: bool) -> tuple[Column, Column]:
+    """Points of the isotonic fit to be joined by straight lines, rising scores; equal scores are one point first.
+
+    Plain: both ends of every step. Centred: the mean score of a step's cases, at its value.
+    """
+    from scipy.optimize import isotonic_regression
+
+    distinct, block = np.unique(scores, return_inverse=True)
+    counts = np.bincount(block).astype(np.float64)
+    fitted = isotonic_regression(np.bincount(block, labels) / counts, weights=counts)
+    starts = fitted.blocks[:-1]
+    values = fitted.x[starts]
+    if not centred:
+        ends = fitted.blocks[1:] - 1
+        x, p = np.column_stack([distinct[starts], distinct[ends]]).ravel(), np.repeat(values, 2)
+        keep = np.append(True, (np.diff(x) > 0) | (np.diff(p) != 0))
+        return x[keep], p[keep]
+    middle = np.add.reduceat(distinct * counts, starts) / np.add.reduceat(counts, starts)
+    return np.asarray(middle), np.asarray(values)
+
+
+class VennAbers(Calibrator):
+    """Two probabilities a case, one of which is calibrated: from isotonic fits with the case added as absent, and as present.
+
+    Their distance says how much the calibration cases know there: wide where they are few. `calibrate` merges both into
+    p1 / (1 - p0 + p1), the choice with the least regret in log likelihood; `interval` gives p0 and p1.
+
+    Source: Vovk, Petej & Fedorova 2015, sections 3-4, algorithms 1-2; merging: eq. 8.
+    Checked against: refitting with each case added, by brute force (tests/reference); MAPIE's merged probabilities.
+    """
+
+    kind = "venn-abers"
+
+    def __init__(self) -> None:
+        self._tables: list[tuple[Column, Column, Column]] | None = None
+
+    def fit(
+        self,
+        logits: Real[np.ndarray, "case finding"],
+        labels: Real[np.ndarray, "case finding"],
+        patients: Shaped[np.ndarray, "case"] | None = None,
+    ) -> Self:
+        """Prepares the two fits for every place a new case can take; labels 1, 0, NaN unknown. O(n log n) a finding.
+
+        The promise that one of both is calibrated holds for independent cases: give one film a patient.
+
+        Raises:
+            EmptyInput: No known label at all.
+        """
+        z, y = checked_pair(logits, labels)
+        self._tables, self.notes = [], []
+        for index, column in enumerate(y.T):
+            known = ~np.isnan(column)
+            if one_class(column) is not None:
+                self._tables.append((np.zeros(0), np.zeros(0), np.zeros(0)))
+                self.notes.append(_ONE_CLASS)
+                continue
+            self._tables.append(venn_abers_tables(z[known, index], column[known]))
+            self.notes.append(None)
+        return self
+
+    def interval(self, logits: Real[np.ndarray, "case finding"]) -> tuple[Logits, Logits]:
+        """(p0, p1): the probability if the case were absent, and if it were present; p0 <= p1.
+
+        Raises:
+            NotFitted: `fit` was not called.
+            ShapeMismatch: Another number of findings than in `fit`.
+            ValueOutOfRange: A logit is NaN; leave that case out.
+        """
+        if self._tables is None:
+            raise self._not_fitted()
+        z = checked_logits(logits, len(self._tables))
+        if np.isnan(z).any():
+            raise ValueOutOfRange("a logit is NaN: no place among the calibration cases; leave that case out")
+        low, high = expit(z), expit(z)
+        for index, (scores, absent, present) in enumerate(self._tables):
+            if scores.size:
+                below = np.searchsorted(scores, z[:, index], side="right") - 1  # the last calibration score at or below
+                above = np.searchsorted(scores, z[:, index], side="left")  # the first at or above
+                low[:, index] = np.where(below < 0, 0.0, absent[np.maximum(below, 0)])
+                high[:, index] = np.where(above == len(scores), 1.0, present[np.minimum(above, len(scores) - 1)])
+        return low, high
+
+    def calibrated_logits(self, logits: Real[np.ndarray, "case finding"]) -> Logits:
+        """Logits of the merged probabilities; NaN logits stay NaN.
+
+        Raises:
+            NotFitted: `fit` was not called.
+            ShapeMismatch: Another number of findings than in `fit`.
+        """
+        if self._tables is None:
+            raise self._not_fitted()
+        z = checked_logits(logits, len(self._tables))
+        unknown = np.isnan(z)
+        merged = merged_probability(*self.interval(np.where(unknown, 0.0, z)))
+        with np.errstate(divide="ignore"):
+            out = np.clip(logit(merged), -LARGEST_LOGIT, LARGEST_LOGIT)
+        alone = [not scores.size for scores, _, _ in self._tables]
+        out[:, alone] = z[:, alone]
+        out[unknown] = np.nan
+        return np.asarray(out)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain numbers and words.
+
+        Raises:
+            NotFitted: `fit` was not called.
+        """
+        if self._tables is None:
+            raise self._not_fitted()
+        return {
+            "kind": self.kind,
+            "tables": [[part.tolist() for part in table] for table in self._tables],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """Returns the fitted calibrator that `to_json` described."""
+        one = cls()
+        tables = [[np.array(part, dtype=np.float64) for part in table] for table in state["tables"]]
+        one._tables = [(scores, absent, present) for scores, absent, present in tables]
+        one.notes = list(state["notes"])
+        return one
