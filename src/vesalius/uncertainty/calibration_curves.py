@@ -17,11 +17,13 @@ from scipy.special import expit, logit
 
 from vesalius.errors import NotEstimable, ValueOutOfRange
 from vesalius.uncertainty.calibration import LARGEST_LOGIT, Calibrator, Logits, checked_logits, checked_pair, one_class
+from vesalius.uncertainty.logistic_fit import platt_targets
 from vesalius.uncertainty.logistic_ridge import fit_ridge
 from vesalius.uncertainty.venn_abers import merged_probability, venn_abers_tables
 
 Column = Float64[np.ndarray, "case"]
 
+_RIDGE = 1e-9  # only to have a best answer where both ends say the same
 _ONE_CLASS = "one class only: the logits are taken as they are"
 
 
@@ -75,7 +77,8 @@ class Beta(Calibrator):
             raise self._not_fitted()
         z = checked_logits(logits, len(self._coefficients))
         a, b, c = np.array(self._coefficients).T
-        line: Logits = -a * np.logaddexp(0, -z) + b * np.logaddexp(0, z) + c
+        with np.errstate(invalid="ignore"):  # NaN logits stay NaN
+            line: Logits = -a * np.logaddexp(0, -z) + b * np.logaddexp(0, z) + c
         return line
 
     def to_json(self) -> dict[str, Any]:
@@ -100,16 +103,13 @@ class Beta(Calibrator):
 def _fit_beta(z: Column, y: Column) -> tuple[tuple[float, float, float], str | None]:
     """(a, b, c), and what to know of them."""
     ends = np.column_stack([-np.logaddexp(0, -z), np.logaddexp(0, z)])  # ln p and -ln(1 - p)
-    used, note = [0, 1], None
+    used, note, targets = [0, 1], None, y
+    if z[y == 1].min() > z[y == 0].max() or z[y == 0].min() > z[y == 1].max():
+        # Plain likelihood has no end then. Platt's targets give it one.
+        targets = platt_targets(y)
+        note = "parted perfectly: fitted with Platt's targets"
     while used:
-        try:
-            weights, intercept = fit_ridge(ends[:, used], y, 0.0)
-        except (NotEstimable, np.linalg.LinAlgError):
-            # Parted perfectly: plain likelihood has no end. Platt's targets give it one.
-            positive, n = float(y.sum()), len(y)
-            targets = np.where(y > 0.5, (positive + 1) / (positive + 2), 1 / (n - positive + 2))
-            weights, intercept = fit_ridge(ends[:, used], targets, 1e-6)
-            note = "parted perfectly: fitted with Platt's targets"
+        weights, intercept = fit_ridge(ends[:, used], targets, _RIDGE)
         if (weights >= 0).all():
             found = np.zeros(2)
             found[used] = weights
@@ -143,6 +143,7 @@ class Isotonic(Calibrator):
         """
         self.centred, self.minimum_cases = centred, minimum_cases
         self._knots: list[tuple[Column, Column]] | None = None
+        self._edges: list[float] = []
 
     def fit(
         self,
@@ -162,16 +163,17 @@ class Isotonic(Calibrator):
             raise NotEstimable(
                 f"a finding has {least} known cases; isotonic steps follow noise below {self.minimum_cases}: take Platt or Beta"
             )
-        self._knots, self.notes = [], []
+        self._knots, self._edges, self.notes = [], [], []
         for index, column in enumerate(y.T):
             known = ~np.isnan(column)
             if one_class(column) is not None:
                 self._knots.append((np.zeros(0), np.zeros(0)))
+                self._edges.append(0.0)
                 self.notes.append(_ONE_CLASS)
                 continue
             x, p = isotonic_steps(z[known, index], column[known], centred=self.centred)
-            edge = 1 / (known.sum() + 2)
-            self._knots.append((x, np.clip(p, edge, 1 - edge)))
+            self._knots.append((x, p))
+            self._edges.append(float(1 / (known.sum() + 2)))
             self.notes.append(None)
         return self
 
@@ -186,9 +188,9 @@ class Isotonic(Calibrator):
             raise self._not_fitted()
         z = checked_logits(logits, len(self._knots))
         out = z.copy()
-        for index, (x, p) in enumerate(self._knots):
+        for index, ((x, p), edge) in enumerate(zip(self._knots, self._edges, strict=True)):
             if x.size:
-                out[:, index] = logit(np.interp(z[:, index], x, p))
+                out[:, index] = logit(np.clip(np.interp(z[:, index], x, p), edge, 1 - edge))
         out[np.isnan(z)] = np.nan
         return out
 
@@ -201,13 +203,14 @@ class Isotonic(Calibrator):
         if self._knots is None:
             raise self._not_fitted()
         knots = [[x.tolist(), p.tolist()] for x, p in self._knots]
-        return {"kind": self.kind, "centred": self.centred, "knots": knots, "notes": list(self.notes)}
+        return {"kind": self.kind, "centred": self.centred, "knots": knots, "edges": self._edges, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Self:
         """Returns the fitted calibrator that `to_json` described."""
         one = cls(centred=state["centred"])
         one._knots = [(np.array(x, dtype=np.float64), np.array(p, dtype=np.float64)) for x, p in state["knots"]]
+        one._edges = [float(edge) for edge in state["edges"]]
         one.notes = list(state["notes"])
         return one
 

@@ -56,9 +56,7 @@ def fit_line(
     logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"], *, smooth: bool = True
 ) -> tuple[float, float]:
     """Slope and intercept with Platt's targets, or with `smooth=False` the plain ones; the slope stays in SLOPE_RANGE."""
-    positive = float(labels.sum())
-    negative = len(labels) - positive
-    targets = np.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2)) if smooth else labels
+    targets = platt_targets(labels) if smooth else labels
     scale = float(np.abs(logits).max()) or 1.0  # one scale for both unknowns: Newton's matrix stays well conditioned
     slope, intercept = _newton(logits / scale, targets, free_slope=True)
     slope /= scale
@@ -66,6 +64,15 @@ def fit_line(
     if bounded != slope:
         intercept = _newton(bounded * logits, targets, free_slope=False)[1]
     return bounded, intercept
+
+
+def platt_targets(labels: Float64[np.ndarray, "known"]) -> Float64[np.ndarray, "known"]:
+    """(n+ + 1) / (n+ + 2) for present, 1 / (n- + 2) for absent: what a uniform prior on the rate would expect of a new case.
+
+    Source: Platt 1999, section 2.2.
+    """
+    positive = float(labels.sum())
+    return np.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2))
 
 
 def _newton(x: Float64[np.ndarray, "known"], targets: Float64[np.ndarray, "known"], *, free_slope: bool) -> tuple[float, float]:
