@@ -44,6 +44,9 @@ UNCERTAINTY = [
     )
 ]
 
+CALIBRATORS = ("calibration_curves", "calibration_multiclass", "calibrator_selection", "prevalence", "venn_abers")
+UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in CALIBRATORS]
+
 ABSTAINING = ("units", "study", "risk_bounds", "risk_control", "conformal", "conformal_findings", "conformal_regression")
 UNCERTAINTY += [f"vesalius.uncertainty.{name}" for name in ABSTAINING]
 
@@ -222,6 +225,17 @@ def every_number(m: typing.Any, u: typing.Any, y: np.ndarray, z: np.ndarray, pat
     bound.predict_bound(times, followed=chance)
 
 
+def every_calibrator(u: typing.Any, z: np.ndarray, y: np.ndarray, classes: np.ndarray) -> None:
+    curves = (u.Vector(), u.Beta(), u.Isotonic(minimum_cases=0), u.VennAbers(), u.PrevalenceShift(u.Platt(), [0.1, 0.2, 0.3]))
+    for calibrator in curves:
+        u.calibrator_from_json(json.loads(json.dumps(calibrator.fit(z, y).to_json()))).calibrate(z)
+    low, high = curves[3].interval(z[:5])
+    u.shift_prevalence(np.clip((low + high) / 2, 0.01, 0.99), [0.2, 0.2, 0.2], [0.3, 0.3, 0.3])
+    u.estimate_prevalence(u.Platt().fit(z, y).calibrate(z), [0.4, 0.4, 0.4])
+    for kind in (u.MulticlassTemperature, u.MulticlassVector):
+        kind.from_json(kind().fit(z, classes).to_json()).calibrate(z)
+
+
 def main() -> None:
     with install_import_hook([*METRICS, *UNCERTAINTY], "__main__.check"):
         for name in (*METRICS, *UNCERTAINTY):
@@ -240,6 +254,7 @@ def main() -> None:
     p = calibrator.calibrate(z)
     policy = u.DecisionPolicy().fit(p, y)
     u.DecisionPolicy("sensitivity", target_risk=0.2).fit(p, y)
+    every_calibrator(u, z, y, random.integers(-1, 3, 120))
     every_abstention(u, p, y, patients)
     every_ensemble(u, z, y, patients)
     every_combination(u, p, y, z, patients)
