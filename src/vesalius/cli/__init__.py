@@ -28,6 +28,7 @@ VERBS = {
     "uq": ("vesalius.cli.uq", "any model's outputs in a CSV or .npz: calibration, abstention, a decision rule; no model needed"),
     "bundle inspect": ("vesalius.cli.bundle_inspect", "what is in a bundle"),
     "bundle verify": ("vesalius.cli.bundle_verify", "is it the bundle it says it is?"),
+    "pull": ("vesalius.cli.pull", "public weights and vocabularies by name, verified and cached"),
 }
 
 
