@@ -7,7 +7,7 @@ applied to.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from vesalius.uncertainty import Calibrator, DecisionPolicy, OodGate
 
 FORMAT, FORMAT_VERSION = "vesalius.decision_rule", 1
-Method = Literal["temperature", "shared-temperature", "platt", "selected", "none"]
+Method = Literal["temperature", "shared-temperature", "platt", "vector", "selected", "beta", "isotonic", "venn-abers", "none"]
 METHODS: tuple[Method, ...] = get_args(Method)
+NO_LINES = ("beta", "isotonic", "venn-abers")
+"""Calibrators that are no line in the logit: a promise that is tested on their own calibration cases would not stand."""
 GATE_ARRAYS = "decision_rule.npz"
 WORDS = {1: "present", 0: "absent", -1: "abstain"}
 
@@ -197,19 +199,28 @@ def load_rule(path: Path) -> DecisionRule:
 
 def make_calibrator(options: RuleOptions) -> Calibrator:
     """Returns the unfitted calibrator that the options name."""
-    from vesalius.uncertainty.calibration import Identity, Platt, Temperature
-    from vesalius.uncertainty.calibrator_selection import SelectedCalibrator
+    from vesalius.uncertainty import Beta, Isotonic, Platt, SelectedCalibrator, Temperature, Vector, VennAbers
+    from vesalius.uncertainty.calibration import Identity
 
     if options.method not in METHODS:
         raise ValueOutOfRange(f"method {options.method!r}; expected one of {', '.join(METHODS)}")
-    made: dict[str, Calibrator] = {
-        "none": Identity(),
-        "temperature": Temperature(per_label=True),
-        "shared-temperature": Temperature(),
-        "platt": Platt(),
-        "selected": SelectedCalibrator(seed=options.seed),
+    if options.confidence is not None and options.method in NO_LINES:
+        raise ValueOutOfRange(
+            f"a promise cannot be tested on the cases that a calibrator of the kind {options.method!r} was fitted on; "
+            "take temperature, platt, vector or selected"
+        )
+    made: dict[str, Callable[[], Calibrator]] = {
+        "none": Identity,
+        "temperature": lambda: Temperature(per_label=True),
+        "shared-temperature": Temperature,
+        "platt": Platt,
+        "vector": Vector,
+        "selected": lambda: SelectedCalibrator(seed=options.seed),
+        "beta": Beta,
+        "isotonic": Isotonic,
+        "venn-abers": VennAbers,
     }
-    return made[options.method]
+    return made[options.method]()
 
 
 def make_policy(options: RuleOptions) -> DecisionPolicy:

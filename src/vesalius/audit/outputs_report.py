@@ -25,6 +25,10 @@ METHOD_WORDS = {
     "temperature": "a temperature for each finding",
     "shared-temperature": "one temperature for all findings",
     "platt": "Platt's slope and intercept for each finding",
+    "vector": "a slope and an intercept for each finding, by plain likelihood",
+    "beta": "a beta curve for each finding",
+    "isotonic": "a rising curve through the cases of each finding",
+    "venn-abers": "Venn–Abers: two isotonic fits a case, merged",
     "selected": "for each finding the calibrator that did best on held-out patients",
     "none": "nothing: probabilities as given",
 }

@@ -37,7 +37,9 @@ class Command:
     """a folder for index.html, uq.json and decision_rule.json"""
     by: str = ""
     """columns that split the cases into subgroups, comma separated"""
-    method: Literal["temperature", "shared-temperature", "platt", "selected"] = "temperature"
+    method: Literal["temperature", "shared-temperature", "platt", "vector", "selected", "beta", "isotonic", "venn-abers"] = (
+        "temperature"
+    )
     """calibrator: one temperature a finding, or shared; platt has an intercept too; selected: the best on held-out patients"""
     no_calibrate: bool = False
     """take probabilities as they are"""
