@@ -22,6 +22,7 @@ from vesalius.uncertainty.logistic_ridge import fit_ridge
 from vesalius.uncertainty.venn_abers import merged_probability, venn_abers_tables
 
 Column = Float64[np.ndarray, "case"]
+Knots = Float64[np.ndarray, "knot"]
 
 _RIDGE = 1e-9  # only to have a best answer where both ends say the same
 _ONE_CLASS = "one class only: the logits are taken as they are"
@@ -142,7 +143,7 @@ class Isotonic(Calibrator):
             minimum_cases: Known cases below which a finding is refused; lower it only to show what happens.
         """
         self.centred, self.minimum_cases = centred, minimum_cases
-        self._knots: list[tuple[Column, Column]] | None = None
+        self._knots: list[tuple[Knots, Knots]] | None = None
         self._edges: list[float] = []
 
     def fit(
@@ -215,7 +216,7 @@ class Isotonic(Calibrator):
         return one
 
 
-def isotonic_steps(scores: Column, labels: Column, *, centred: bool) -> tuple[Column, Column]:
+def isotonic_steps(scores: Column, labels: Column, *, centred: bool) -> tuple[Knots, Knots]:
     """Points of the isotonic fit to be joined by straight lines, rising scores; equal scores are one point first.
 
     Plain: both ends of every step. Centred: the mean score of a step's cases, at its value.
@@ -249,7 +250,7 @@ class VennAbers(Calibrator):
     kind = "venn-abers"
 
     def __init__(self) -> None:
-        self._tables: list[tuple[Column, Column, Column]] | None = None
+        self._tables: list[tuple[Knots, Knots, Knots]] | None = None
 
     def fit(
         self,

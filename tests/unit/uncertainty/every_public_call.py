@@ -226,12 +226,13 @@ def every_number(m: typing.Any, u: typing.Any, y: np.ndarray, z: np.ndarray, pat
 
 
 def every_calibrator(u: typing.Any, z: np.ndarray, y: np.ndarray, classes: np.ndarray) -> None:
-    curves = (u.Vector(), u.Beta(), u.Isotonic(minimum_cases=0), u.VennAbers(), u.PrevalenceShift(u.Platt(), [0.1, 0.2, 0.3]))
+    shares = np.array([0.1, 0.2, 0.3])
+    curves = (u.Vector(), u.Beta(), u.Isotonic(minimum_cases=0), u.VennAbers(), u.PrevalenceShift(u.Platt(), shares))
     for calibrator in curves:
         u.calibrator_from_json(json.loads(json.dumps(calibrator.fit(z, y).to_json()))).calibrate(z)
     low, high = curves[3].interval(z[:5])
-    u.shift_prevalence(np.clip((low + high) / 2, 0.01, 0.99), [0.2, 0.2, 0.2], [0.3, 0.3, 0.3])
-    u.estimate_prevalence(u.Platt().fit(z, y).calibrate(z), [0.4, 0.4, 0.4])
+    u.shift_prevalence(np.clip((low + high) / 2, 0.01, 0.99), shares, shares + 0.1)
+    u.estimate_prevalence(u.Platt().fit(z, y).calibrate(z), shares)
     for kind in (u.MulticlassTemperature, u.MulticlassVector):
         kind.from_json(kind().fit(z, classes).to_json()).calibrate(z)
 
