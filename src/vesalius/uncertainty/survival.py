@@ -205,7 +205,8 @@ def evaluate_event_times(
         ShapeMismatch: The lengths differ.
         ValueOutOfRange: As `censored_coverage_bounds`.
 
-    Checked against: each figure's own function, and `bootstrap` on the same resamples (tests/unit).
+    Checked against: each figure's own function, and `bootstrap` on the same resamples (tests/unit); its coverage in simulation
+    (tests/statistical).
     """
     ends = np.asarray(interval, dtype=np.float64)
     if ends.ndim != 2 or ends.shape[1] != 2:
