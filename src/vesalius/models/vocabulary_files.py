@@ -16,6 +16,7 @@ import gzip
 import html
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,8 +36,21 @@ CLIP_MERGES = 49152 - 256 - 2
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 END_OF_WORD = "</w>"
 GZIP = b"\x1f\x8b"
-STRAIGHT = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"'))
-LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "ft", "\ufb06": "st"}
+MARK = 0xF0000
+"""First code point of the plane of private use that marks a letter while a vocabulary is learned."""
+_UNSEEN = (*range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F, *range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFD))
+_LIGATURES = "\u0132\u0133\u01c4\u01c5\u01c6\u01c7\u01c8\u01c9\u01ca\u01cb\u01cc\u01f1\u01f2\u01f3" + "".join(
+    map(chr, range(0xFB00, 0xFB07))
+)
+_WIDE = [0x3000, *range(0xFF01, 0xFFF0)]
+PLAIN: dict[int, str | None] = (
+    dict.fromkeys(_UNSEEN)
+    | {0x0149: "'n"}
+    | dict.fromkeys((0x02BC, *range(0x2018, 0x201C)), "'")
+    | dict.fromkeys(range(0x201C, 0x2020), '"')
+    | {ord(character): unicodedata.normalize("NFKC", character) for character in [*_LIGATURES, *map(chr, _WIDE)]}
+)
+"""Characters that CLIP never sees: control characters go, curled quotes are straightened, ligatures and wide forms taken apart."""
 READABLE = "tokenizer.json, vocab.txt, vocab.json with merges.txt beside it, or CLIP's bpe_simple_vocab_16e6.txt.gz"
 
 
@@ -51,14 +65,12 @@ def byte_alphabet() -> list[str]:
 
 
 def clean_clip_text(text: str) -> str:
-    """Returns a text as CLIP reads it: HTML's `&lt;` is `<`, quotes are straight, one space between words, lower case.
+    """Returns a text as CLIP reads it: plain characters, HTML's `&lt;` as `<`, one space between words, lower case.
 
-    The authors also repair text of a broken encoding (with the library ftfy); that is not done here.
+    The authors also repair text that was decoded with the wrong code page (library ftfy); that is not done here.
     """
-    for ligature, letters in LIGATURES.items():
-        text = text.replace(ligature, letters)
-    text = html.unescape(html.unescape(text.translate(STRAIGHT)))
-    return " ".join(text.split()).lower()
+    text = unicodedata.normalize("NFC", html.unescape(text).translate(PLAIN))
+    return " ".join(html.unescape(html.unescape(text)).split()).lower()
 
 
 def read_vocabulary(path: Path, kind: str = "auto", *, lower_case: bool | None = None) -> bytes:
@@ -119,8 +131,7 @@ def train_vocabulary(
         raise EmptyInput(
             f"no word was seen in {minimum_patients} or more patients; give more reports, or a smaller minimum_patients"
         )
-    learned = _learn(kind, vocabulary, counts)
-    return _assembled(kind, vocabulary, learned).to_str().encode()
+    return _assembled(kind, _learn(kind, vocabulary, counts)).to_str().encode()
 
 
 def _file_of(path: Path) -> Path:
@@ -251,29 +262,47 @@ def _count_words(
                 of.add(who)
     if patients is not None and number + 1 != len(patients):
         raise ValueOutOfRange(f"{len(patients)} patients were given for another number of texts; expected one a text")
-    return {word: counts[word] for word in sorted(counts) if len(seen[word]) >= minimum}
+    shared = {word: counts[word] for word in sorted(counts) if len(seen[word]) >= minimum}
+    return {word: count for word, count in shared.items() if all(ord(letter) <= 0xFFFF for letter in word)}
 
 
 def _learn(kind: TokenizerKind, vocabulary: int, counts: dict[str, int]) -> dict[str, Any]:
-    """Returns the learned model, as `tokenizer.json` has it: words are counted already, so they are split by spaces alone."""
+    """Returns the words and merges of a byte-pair encoding, in the order learned, letters still marked (see `_marked`).
+
+    The library numbers letters with a prefix or suffix of their own in the order its hash table has them, which differs from
+    process to process and decides ties; letters that are marked by another code point are numbered by that.
+    """
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
-    trainer: Any
-    alphabet: dict[str, Any] = {} if kind == "bert" else {"initial_alphabet": byte_alphabet()}
-    if kind == "bert":
-        learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(BERT_SPECIALS), show_progress=False)
-    elif kind == "gpt":
-        learner = tokenizers.Tokenizer(models.BPE())
-        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[CLIP_END], show_progress=False, **alphabet)
-    else:
-        learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
-        trainer = trainers.BpeTrainer(vocab_size=vocabulary, end_of_word_suffix=END_OF_WORD, show_progress=False, **alphabet)
+    alphabet = byte_alphabet() if kind != "bert" else []
+    alphabet += [chr(ord(letter) + MARK) for letter in alphabet] if kind == "clip" else []
+    specials = {"bert": list(BERT_SPECIALS), "gpt": [CLIP_END], "clip": [CLIP_START, CLIP_END]}[kind]
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
+    learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    learner.train_from_iterator(_repeated(counts), trainer)
+    learner.train_from_iterator(_repeated({_marked(word, kind): count for word, count in counts.items()}), trainer)
     model: dict[str, Any] = json.loads(learner.to_str())["model"]
+    if len(model["vocab"]) > vocabulary:
+        raise ValueOutOfRange(
+            f"these texts have more letters than a vocabulary of {vocabulary} holds; give it {len(model['vocab'])}"
+        )
     return model
+
+
+def _marked(word: str, kind: TokenizerKind) -> str:
+    """Returns the word with its last letter (CLIP) or all but its first (BERT) moved to a plane of Unicode that no text uses."""
+    if kind == "clip":
+        return word[:-1] + chr(ord(word[-1]) + MARK)
+    return word[0] + "".join(chr(ord(letter) + MARK) for letter in word[1:]) if kind == "bert" else word
+
+
+def _unmarked(token: str, kind: TokenizerKind) -> str:
+    """Returns a learned token as its model spells it: `fusion</w>`, `##fusion`."""
+    plain = "".join(chr(ord(letter) - MARK) if ord(letter) >= MARK else letter for letter in token)
+    if kind == "clip" and ord(token[-1]) >= MARK:
+        return plain + END_OF_WORD
+    return f"##{plain}" if kind == "bert" and ord(token[0]) >= MARK else plain
 
 
 def _repeated(counts: dict[str, int], at_once: int = 1000) -> Iterator[str]:
@@ -282,10 +311,9 @@ def _repeated(counts: dict[str, int], at_once: int = 1000) -> Iterator[str]:
             yield " ".join([word] * min(at_once, count - start))
 
 
-def _assembled(kind: TokenizerKind, vocabulary: int, model: dict[str, Any]) -> tokenizers.Tokenizer:
-    if kind == "bert":
-        return _bert(model["vocab"], lower_case=True)
-    merges = [(first, second) for first, second in model["merges"]]
+def _assembled(kind: TokenizerKind, model: dict[str, Any]) -> tokenizers.Tokenizer:
     if kind == "gpt":
-        return _gpt(model["vocab"], merges)
-    return clip_tokenizer(merges[: vocabulary - 2 * 256 - 2])
+        return _gpt(model["vocab"], [(first, second) for first, second in model["merges"]])
+    if kind == "bert":
+        return _bert({_unmarked(token, kind): place for token, place in model["vocab"].items()}, lower_case=True)
+    return clip_tokenizer([(_unmarked(first, kind), _unmarked(second, kind)) for first, second in model["merges"]])
