@@ -8,10 +8,11 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -62,6 +63,22 @@ def symmetric_info_nce(
     return (there + back) / 2
 
 
+def same_text_targets(own: Int[Tensor, "pair"], every: Int[Tensor, "all"]) -> Float[Tensor, "pair all"]:
+    """Returns, for each own pair, equal shares of 1 on every pair whose text is the same: they are no negatives of each other.
+
+    Normal films share a sentence or two by the hundred; told apart, they would teach nothing but noise. Where every text is another
+    the target is one-hot, and the contrast is `info_nce`.
+
+    Args:
+        own: A number for each text of this process, equal for equal texts.
+        every: The same of all processes.
+
+    Source: Yang et al. 2022, arXiv:2204.03610 (UniCL), eq. 2-4, with texts as classes.
+    """
+    same = (own[:, None] == every[None]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
 def gather_embeddings(fabric: Fabric, embeddings: Embedded) -> Float[Tensor, "all dim"]:
     """Returns the rows of all processes, in order of their rank; the gradient flows back to the process that each row came from.
 
@@ -76,10 +93,11 @@ def gather_embeddings(fabric: Fabric, embeddings: Embedded) -> Float[Tensor, "al
 
 
 def cached_contrast(
-    embed: Callable[[int], tuple[Embedded, Embedded]],
+    embed: Callable[[int], Sequence[Tensor]],
     parts: int,
-    loss: Callable[[Embedded, Embedded], Float[Tensor, ""]],
+    loss: Callable[..., Float[Tensor, ""]],
     backward: Callable[[Tensor], None] = Tensor.backward,
+    within: Callable[[int], AbstractContextManager[object]] = lambda _: nullcontext(),
 ) -> Float[Tensor, ""]:
     """Adds the gradient of a contrast over a batch that does not fit into memory at once; returns the loss, detached.
 
@@ -88,31 +106,33 @@ def cached_contrast(
     the network. Memory is that of one part; time is that of one more forward pass.
 
     Args:
-        embed: From the number of a part to unit vectors of its images and texts. Dropout must come from torch's own generators.
+        embed: From the number of a part to rows: unit vectors of its images, of its texts, and whatever else `loss` takes and has a
+            gradient (the scale, as a tensor of shape (1,)). Dropout must come from torch's own generators.
         parts: How many there are.
-        loss: From all images and texts to the loss; parameters used in it (the temperature) get their gradient too.
-        backward: How a scalar's gradient is taken (`fabric.backward`).
+        loss: Of what `embed` returns, each joined over all parts in order. It is computed once, and its gradient is not scaled.
+        backward: How a part's gradient is taken (`fabric.backward`).
+        within: What stands around the second pass of a part (`no_backward_sync` of all but the last).
 
     Source: Gao et al. 2021, section 3.2.
     Checked against: the gradient of the whole batch at once, to 1e-5 (tests/unit/losses).
     """
     states: list[tuple[Tensor, list[Tensor]]] = []
-    rows: list[tuple[Tensor, Tensor]] = []
+    rows: list[Sequence[Tensor]] = []
     with torch.no_grad():
         for part in range(parts):
             states.append(random_state())
             rows.append(embed(part))
-    images = torch.cat([pair[0] for pair in rows]).requires_grad_()
-    texts = torch.cat([pair[1] for pair in rows]).requires_grad_()
-    total = loss(images, texts)
-    backward(total)
-    sizes = [len(pair[0]) for pair in rows]
-    gradients = zip(torch.split(gradient_of(images), sizes), torch.split(gradient_of(texts), sizes), strict=True)
+    kinds = list(zip(*rows, strict=True))
+    whole = [torch.cat(kind).requires_grad_() for kind in kinds]
+    total = loss(*whole)
+    torch.autograd.backward(total)
+    pieces = [torch.split(gradient_of(leaf), [len(piece) for piece in kind]) for leaf, kind in zip(whole, kinds, strict=True)]
     after = random_state()
-    for part, (to_images, to_texts) in enumerate(gradients):
+    for part, gradients in enumerate(zip(*pieces, strict=True)):
         restore(states[part])
-        again = embed(part)
-        backward((again[0] * to_images).sum() + (again[1] * to_texts).sum())
+        with within(part):
+            again = embed(part)
+            backward(torch.stack([(row * slope).sum() for row, slope in zip(again, gradients, strict=True)]).sum())
     restore(after)
     return total.detach()
 

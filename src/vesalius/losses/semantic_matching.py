@@ -23,6 +23,7 @@ def semantic_targets(
     sentence_labels: Float[Tensor, "sentence finding"],
     *,
     similarity: Similarity = "cosine",
+    sharpness: float = 1.0,
 ) -> tuple[Float[Tensor, "case sentence"], Float[Tensor, "sentence case"]]:
     """Returns, for each image, how much it should match each sentence (rows add up to 1), and the same for each sentence.
 
@@ -31,6 +32,8 @@ def semantic_targets(
         sentence_labels: The same, of what a sentence says.
         similarity: `cosine` of the label vectors, as the paper says; `dot` is the plain product that the authors' code takes. A
             vector of zeros is like nothing: its row is flat.
+        sharpness: Factor of the similarity before the softmax; 1 is the paper's. A cosine is at most 1, so that a row over hundreds
+            of sentences is nearly flat without it.
 
     Source: Wang et al. 2022, eq. 4-5.
     Checked against: the formula in numpy (tests/reference/losses).
@@ -38,7 +41,7 @@ def semantic_targets(
     rows, columns = torch.nan_to_num(image_labels.float()), torch.nan_to_num(sentence_labels.float())
     if similarity == "cosine":
         rows, columns = normalize(rows, dim=1), normalize(columns, dim=1)
-    alike = rows @ columns.T
+    alike = sharpness * rows @ columns.T
     return softmax(alike, dim=1), softmax(alike.T, dim=1)
 
 
@@ -59,7 +62,32 @@ def semantic_matching_loss(
     Source: Wang et al. 2022, eq. 6-7. One-hot targets make it `info_nce`.
     Checked against: `info_nce` with one-hot targets; torch's cross_entropy with soft targets (tests/reference/losses).
     """
-    logits = scale * images.float() @ texts.float().T
-    there = -(targets[0] * log_softmax(logits, dim=1)).sum(dim=1).mean()
-    back = -(targets[1] * log_softmax(logits.T, dim=1)).sum(dim=1).mean()
-    return (there + back) / 2
+    return semantic_matching_share(images, texts, images, texts, scale, targets)
+
+
+def semantic_matching_share(
+    images: Float[Tensor, "case dim"],
+    texts: Float[Tensor, "sentence dim"],
+    all_images: Float[Tensor, "all_cases dim"],
+    all_texts: Float[Tensor, "all_sentences dim"],
+    scale: Float[Tensor, ""],
+    targets: tuple[Float[Tensor, "case all_sentences"], Float[Tensor, "sentence all_cases"]],
+) -> Float[Tensor, ""]:
+    """This process's share: its images among all sentences, its sentences among all images.
+
+    The mean over the processes, of equal numbers of each, is `semantic_matching_loss` of all of them.
+
+    Args:
+        images: Unit vectors of this process.
+        texts: The same.
+        all_images: Every process's, gathered with their gradient (`contrastive.gather_embeddings`).
+        all_texts: The same.
+        scale: 1 / temperature.
+        targets: Rows of this process, over the columns of all.
+    """
+    there = scale * images.float() @ all_texts.float().T
+    back = scale * texts.float() @ all_images.float().T
+    losses = [
+        -(target * log_softmax(logits, dim=1)).sum(dim=1).mean() for target, logits in zip(targets, (there, back), strict=True)
+    ]
+    return (losses[0] + losses[1]) / 2

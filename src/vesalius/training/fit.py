@@ -56,12 +56,15 @@ class Task:
         losses: (network, films) -> each term's mean over `counts`, weighted as the terms shall be added.
         evaluate: averaged network -> a line's worth of figures, equal in all processes; called in evaluation mode.
         score: The figure of `evaluate` by which the best weights are chosen; higher is better.
+        gradient: (network, all parts of a step) -> loss, where a loss joins the parts and cannot be added up from theirs: it adds
+            the gradient itself, and `losses` is not asked. The mean of what the processes return is the loss of the step.
     """
 
     batch: Callable[[int, int], Batch]
     losses: Callable[[nn.Module, Any], Float[Tensor, "term"]]
     evaluate: Callable[[nn.Module], dict[str, Any]]
     score: str
+    gradient: Callable[[nn.Module, Sequence[Any]], Float[Tensor, ""]] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Plan:
         save_every: Steps between checkpoints, beside those at every evaluation.
         seed: Of dropout; batches bring their own.
         signature: Names settings and store; a checkpoint with another one is refused.
+        kept: How many evaluations' weights are kept, the best ones; more than one for an ensemble.
     """
 
     steps: int
@@ -87,6 +91,7 @@ class Plan:
     save_every: int = 200
     seed: int = 0
     signature: str = ""
+    kept: int = 1
 
     def evaluates_after(self, done: int) -> bool:
         """Is there an evaluation after `done` steps?"""
@@ -122,7 +127,7 @@ def fit(
         rate = learning_rate(step, plan.steps, options)
         set_learning_rate(learner.optimizer, rate)
         torch.manual_seed(seed_of(plan.seed, step, fabric.global_rank))
-        loss = accumulate_gradients(fabric, module, parts, task.losses)
+        loss = task.gradient(module, parts) if task.gradient else accumulate_gradients(fabric, module, parts, task.losses)
         norm = move_weights(fabric, module, optimizer, options.clip_norm)
         learner.averaged.update_parameters(learner.module)
         standing.step = step + 1
@@ -131,7 +136,7 @@ def fit(
             meter.settle()
         if plan.evaluates_after(standing.step):
             record = {**position(plan, standing, rate), **meter.figures(plan.films)}
-            keep(fabric, learner, standing, record | evaluate(fabric, learner, task), task.score, folder)
+            keep(fabric, learner, standing, record | evaluate(fabric, learner, task), task.score, folder, plan.kept)
             meter.restart()
         if plan.saves_after(standing.step) and fabric.is_global_zero:
             state.save_checkpoint(folder, learner, standing, fabric.strategy.precision.state_dict(), plan.signature)
@@ -188,16 +193,30 @@ def evaluate(fabric: Fabric, learner: Learner, task: Task) -> dict[str, Any]:
         return task.evaluate(averaged)
 
 
-def keep(fabric: Fabric, learner: Learner, standing: Standing, record: dict[str, Any], score: str, folder: RunFolder) -> None:
-    """Writes the evaluation's line, and the averaged weights if they are the best so far."""
+def keep(
+    fabric: Fabric, learner: Learner, standing: Standing, record: dict[str, Any], score: str, folder: RunFolder, kept: int = 1
+) -> None:
+    """Writes the evaluation's line, and the averaged weights if they are the best so far, or among the `kept` best."""
     # of equals the later: it has learned longer
     better = not standing.best or _rank(record[score]) >= _rank(standing.best[score])
     if fabric.is_global_zero:
         state.append_line(folder.metrics, record)
         if better:
             state.save_weights(folder.best, learner.averaged.module)
+        if kept > 1:
+            keep_among_best(folder, learner.averaged.module, standing.step, score, kept)
     if better:
         standing.best = record
+
+
+def keep_among_best(folder: RunFolder, network: nn.Module, step: int, score: str, kept: int) -> None:
+    """Writes the weights of `step` if its score is among the `kept` best of `metrics.jsonl`, and removes what fell out."""
+    steps = [int(record["step"]) for record in state.best_lines(folder.metrics, score, kept)]
+    if step in steps:
+        state.save_weights(folder.weights_at(step), network)
+    wanted = {folder.weights_at(one) for one in steps}
+    for old in set(folder.weights_kept()) - wanted:
+        old.unlink()
 
 
 def position(plan: Plan, standing: Standing, rate: float) -> dict[str, Any]:

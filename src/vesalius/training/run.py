@@ -47,6 +47,14 @@ class RunFolder:
         """Averaged weights at the best validation score."""
         return self.path / "checkpoints" / "best.safetensors"
 
+    def weights_at(self, step: int) -> Path:
+        """Averaged weights after `step` steps, of a run that keeps several."""
+        return self.best.with_name(f"step-{step:08d}.safetensors")
+
+    def weights_kept(self) -> list[Path]:
+        """The weights of a run that keeps several, by step."""
+        return sorted(self.best.parent.glob("step-*.safetensors"))
+
     @property
     def last(self) -> Path:
         """All that is needed to go on."""
@@ -100,6 +108,8 @@ def load_run(path: str | Path) -> Run:
         raise RunError(f"no training run at {folder.path} (no model.json); make one with `vesalius train classifier`") from None
     except ValueError:
         raise RunError(f"{folder.model} is not JSON; train again into another folder") from None
+    if model.get("kind", "classifier") != "classifier":
+        raise RunError(f"{folder.path} is a run of the recipe {model['kind']}; expected one of `vesalius train classifier`")
     if model.get("format") != FORMAT:
         raise RunError(f"{folder.model} has format {model.get('format')!r}; this version reads {FORMAT}; train again")
     if not folder.best.is_file():

@@ -146,3 +146,10 @@ def keep_lines_until(path: Path, step: int) -> None:
             break
         kept.append(line + "\n")
     save_atomically(path, "".join(kept).encode())
+
+
+def best_lines(path: Path, score: str, most: int) -> list[dict[str, Any]]:
+    """Returns the `most` lines of `metrics.jsonl` with the highest score, best first; of equals the later, undefined ones last."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    ranked = sorted(records, key=lambda one: (-math.inf if one[score] is None else one[score], one["step"]), reverse=True)
+    return ranked[:most]
