@@ -324,7 +324,7 @@ FAMILY_CONTRACTS: dict[str, FamilyContract] = {
     "biovil-t": FamilyContract(
         "biovil-t", 448, "shortest", 512, "bilinear", 448, stretch=True, text=TextRule(512, lower_case=True, strip="!?.")
     ),
-    "cxr-mae": FamilyContract("cxr-mae", 224, "shortest", 256, "bilinear", 224, mean=_same(0.5056), std=_same(0.252)),
+    "cxr-mae": FamilyContract("cxr-mae", 224, "shortest", 256, "bicubic", 224, mean=_same(0.5056), std=_same(0.252)),
     "conch": FamilyContract("conch", 448, "shortest", 448, "bicubic", 448, mean=OPENAI_MEAN, std=OPENAI_STD, text=TextRule(128)),
 }
 """What each family's published code does between a picture and its network; docs/image-text-bundles.md has the table with sources.

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from vesalius.datasets.store import write_store
+from vesalius.dicom.read import read
+from vesalius.dicom.resample import quantise, resize_to_square
+from vesalius.errors import BundleError, EmptyInput, ShapeMismatch
+from vesalius.models.contracts import FAMILY_CONTRACTS, FamilyContract, TextRule, contract_from_json, family_contract
+from vesalius.models.preprocessing import Preprocessing
+from vesalius.types import Image
+
+FAMILIES = list(FAMILY_CONTRACTS)
+
+
+def film(height: int = 90, width: int = 70, *, seed: int = 0, bits: int = 8) -> Image:
+    levels = np.random.default_rng(seed).integers(0, 2**bits, (height, width))
+    levels[:2, 0] = 0, 2**bits - 1
+    return Image(pixels=(levels / (2**bits - 1)).astype(np.float32), image_id="0" * 16, bits_stored=bits)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shape_type_and_layout(family: str) -> None:
+    contract = FAMILY_CONTRACTS[family]
+    tensor = contract.apply([film(), film(40, 300)])
+    assert tensor.shape == (2, contract.channels, contract.size_px, contract.size_px)
+    assert tensor.dtype == np.float32
+    assert tensor.flags.c_contiguous
+    assert np.isfinite(tensor).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_film_is_read_by_itself(family: str) -> None:
+    contract, films = FAMILY_CONTRACTS[family], [film(seed=seed) for seed in range(3)]
+    together = contract.apply(films)
+    for index, one in enumerate(films):
+        np.testing.assert_array_equal(together[index : index + 1], contract.apply([one]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_contract_comes_back_from_json_and_cannot_be_changed(family: str) -> None:
+    contract = family_contract(family)
+    assert contract_from_json(contract.to_json()) == contract
+    assert contract.to_json()["kind"] == "family"
+    stored = contract.through_store(512)
+    assert contract_from_json(stored.to_json()) == stored != contract
+    with pytest.raises(FrozenInstanceError):
+        contract.size_px = 1  # type: ignore[misc]
+
+
+def test_the_contract_of_a_store_has_no_word_of_its_kind_and_is_read_with_or_without() -> None:
+    old = Preprocessing(store_size_px=512, size_px=224, channels=3)
+    assert "kind" not in old.to_json()  # bundles of classifiers keep their bytes
+    assert contract_from_json(old.to_json()) == contract_from_json({"kind": "store", **old.to_json()}) == old
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"kind": "fourier"},
+        {"kind": "family", "family": "chexzero"},
+        {**FAMILY_CONTRACTS["chexzero"].to_json(), "sharpen": True},
+        {**FAMILY_CONTRACTS["chexzero"].to_json(), "fit": "stretch"},
+        {**FAMILY_CONTRACTS["chexzero"].to_json(), "std": [0.0, 1.0, 1.0]},
+        {**FAMILY_CONTRACTS["chexzero"].to_json(), "mean": [0.0]},
+        {**FAMILY_CONTRACTS["chexzero"].to_json(), "size_px": 0},
+    ],
+)
+def test_a_contract_of_another_make_is_refused(value: dict[str, object]) -> None:
+    with pytest.raises(BundleError):
+        contract_from_json(value)
+
+
+def test_an_unknown_family_lists_those_there_are() -> None:
+    with pytest.raises(BundleError, match="chexzero, openai-clip"):
+        family_contract("resnet")
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if FAMILY_CONTRACTS[family].fit != "square"])
+def test_black_is_what_a_black_film_becomes(family: str) -> None:
+    contract = FAMILY_CONTRACTS[family]
+    black = contract.apply([Image(pixels=np.zeros((50, 40), dtype=np.float32), image_id="0" * 16)])
+    np.testing.assert_allclose(black, np.broadcast_to(contract.black[:, None, None], black.shape[1:])[None], atol=1e-5)
+
+
+def test_a_deeper_film_is_rounded_to_eight_bits_not_cut() -> None:
+    contract = FAMILY_CONTRACTS["openai-clip"]
+    deep = np.full((224, 224), 2008.0 / 4095.0, dtype=np.float32)  # 125.04 of 255
+    near = np.full((224, 224), 2040.0 / 4095.0, dtype=np.float32)  # 127.03
+    almost = np.full((224, 224), 2044.5 / 4095.0, dtype=np.float32)  # 127.3
+    above = np.full((224, 224), 2050.0 / 4095.0, dtype=np.float32)  # 127.65: 128 when rounded, 127 when cut
+    values = [
+        contract.apply([Image(pixels, "0" * 16, 12)])[0, 0, 0, 0] * 0.26862954 + 0.48145466
+        for pixels in (deep, near, almost, above)
+    ]
+    np.testing.assert_allclose(np.array(values) * 255, [125, 127, 127, 128], atol=1e-3)
+
+
+def test_a_dicom_file_and_its_eight_bit_picture_become_the_same_chexzero_tensor(tmp_path: Path) -> None:
+    import PIL.Image
+
+    levels = np.random.default_rng(5).integers(0, 256, (83, 61)).astype(np.uint8)
+    levels[0, :2] = 0, 255
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.Rows, dataset.Columns = "DX", 83, 61
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.PixelData = (255 - levels).tobytes() + b"\0"
+    dataset.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+    PIL.Image.fromarray(levels).save(tmp_path / "film.png")
+    contract = FAMILY_CONTRACTS["chexzero"]
+    tensors = [contract.apply([read(tmp_path / name)]) for name in ("film.dcm", "film.png")]
+    np.testing.assert_array_equal(tensors[0], tensors[1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_film_and_the_same_film_from_a_store_become_the_same_tensor(family: str, tmp_path: Path) -> None:
+    side = 128
+    images = [film(seed=seed, bits=12) for seed in range(3)]
+    pixels = np.stack([quantise(resize_to_square(image.pixels, side), 12) for image in images])
+    store = write_store(tmp_path / "store", pixels, pd.DataFrame({"bits_stored": [12] * 3}))
+    contract = FAMILY_CONTRACTS[family].through_store(side)
+    np.testing.assert_array_equal(contract.apply(images), contract.apply_pixels(store.pixels([0, 1, 2])))
+
+
+def test_patches_keep_their_colours_apart() -> None:
+    patch = np.zeros((1, 64, 64, 3), dtype=np.uint8)
+    patch[..., 1] = 255
+    contract = FAMILY_CONTRACTS["mi-zero"]
+    tensor = contract.apply_rgb(patch)[0]
+    expected = (np.array([0.0, 1.0, 0.0]) - contract.mean) / contract.std
+    np.testing.assert_allclose(tensor, np.broadcast_to(expected[:, None, None], tensor.shape), atol=1e-5)
+
+
+def test_what_is_no_patch_is_refused() -> None:
+    contract = FAMILY_CONTRACTS["conch"]
+    for wrong in (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 8, 8, 4), np.uint8)):
+        with pytest.raises(ShapeMismatch, match="expected uint8"):
+            contract.apply_rgb(wrong)
+    with pytest.raises(EmptyInput):
+        contract.apply_rgb(np.zeros((0, 8, 8, 3), np.uint8))
+    with pytest.raises(EmptyInput):
+        contract.apply([])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (256, 256), (700, 640)])
+def test_the_square_seen_is_where_a_bright_spot_is_found_again(family: str, shape: tuple[int, int]) -> None:
+    contract = FAMILY_CONTRACTS[family]
+    pixels = np.full(shape, 0.2, dtype=np.float32)
+    row, column = shape[0] // 2 - 20, shape[1] // 2 + 30
+    pixels[row - 4 : row + 5, column - 4 : column + 5] = 1.0
+    bright = contract.apply([Image(pixels, "0" * 16)])[0, 0]
+    weights = np.clip(bright - bright.max() * 0.5 - np.median(bright) * 0.5, 0, None)
+    found = [(weights.sum(axis=1 - axis) * (np.arange(contract.size_px) + 0.5)).sum() / weights.sum() for axis in (0, 1)]
+    top, left, side = contract.square_seen(*shape)
+    scale = side / contract.size_px
+    np.testing.assert_allclose([top + found[0] * scale, left + found[1] * scale], [row + 0.5, column + 0.5], atol=2.5)
+
+
+def test_what_a_family_does_to_its_sentences() -> None:
+    assert FAMILY_CONTRACTS["biovil"].text == TextRule(512, lower_case=True, strip="!?.")
+    assert TextRule(9, strip="!?.").prepare("No effusion?!.") == "No effusion"
+    assert TextRule(9).prepare(" as it is. ") == " as it is. "
+    assert FAMILY_CONTRACTS["medclip"].text == TextRule(77, padding="longest", lower_case=True)
+    assert FAMILY_CONTRACTS["cxr-mae"].text is None
+    lengths = {family: contract.text.context_length for family, contract in FAMILY_CONTRACTS.items() if contract.text}
+    assert lengths == {
+        "chexzero": 77,
+        "openai-clip": 77,
+        "biomedclip": 256,
+        "mi-zero": 64,
+        "medclip": 77,
+        "biovil": 512,
+        "biovil-t": 512,
+        "conch": 128,
+    }
+
+
+def test_one_channel_networks_get_one_channel() -> None:
+    grey = FamilyContract("mine", 32, "longest", 32, "bilinear", 32, mean=(0.5,), std=(0.25,))
+    assert grey.apply([film()]).shape == (1, 1, 32, 32)
+    with pytest.raises(ShapeMismatch):
+        grey.apply_rgb(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_very_long_film_keeps_a_pixel_of_width() -> None:
+    assert FAMILY_CONTRACTS["chexzero"].apply([film(2000, 3)]).shape == (1, 3, 224, 224)
+
+
+def test_a_film_of_one_grey_value_is_not_divided_by_zero() -> None:
+    flat = Image(pixels=np.full((600, 600), 0.4, dtype=np.float32), image_id="0" * 16)
+    np.testing.assert_allclose(FAMILY_CONTRACTS["biovil"].apply([flat]), 0.4, atol=1e-6)
+
+
+def test_replacing_a_field_checks_it_again() -> None:
+    with pytest.raises(BundleError):
+        replace(FAMILY_CONTRACTS["chexzero"], crop_px=0)
