@@ -135,7 +135,7 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
     *,
     name: str,
     config: ImageTextConfig,
-    weights: Sequence[bytes],
+    weights: Sequence[bytes | Path],
     tokenizer: bytes,
     contract: Contract,
     family: str,
@@ -149,7 +149,7 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
         path: Its folder, to be made.
         name: In every answer.
         config: Of both towers.
-        weights: One safetensors file a checkpoint: the state of an `ImageTextModel`.
+        weights: One safetensors file a checkpoint, or where it lies: the state of an `ImageTextModel`.
         tokenizer: A `tokenizer.json`.
         contract: From film or patch to tensor.
         family: Whose checkpoint it is; `vesalius` for one that was trained here.

@@ -21,7 +21,7 @@ def save_bundle(
     path: str | Path,
     description: dict[str, Any],
     *,
-    weights: Sequence[bytes],
+    weights: Sequence[bytes | Path],
     statistics: Mapping[str, np.ndarray] | None,
     extra: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
@@ -33,7 +33,7 @@ def save_bundle(
     Args:
         path: Its folder, to be made.
         description: All of `bundle.json`; see `calibrate.describe`.
-        weights: One safetensors file a member, in order.
+        weights: One safetensors file a member, in order: what it holds, or where it lies (it is copied).
         statistics: Arrays of the out-of-distribution gate; None for a bundle without one.
         extra: Other files of its kind: `tokenizer.json`, `text.safetensors`; the manifest covers them like the weights.
         overwrite: Replace a bundle that is there.
@@ -46,13 +46,13 @@ def save_bundle(
     path = Path(path)
     check_free(path, overwrite=overwrite)
     layout.check_names(extra or {})
-    files = dict(zip(layout.weights_names(len(weights)), weights, strict=True)) | dict(extra or {})
+    files: dict[str, bytes | Path] = dict(zip(layout.weights_names(len(weights)), weights, strict=True)) | dict(extra or {})
     files[layout.DESCRIPTION] = layout.to_bytes(description)
     if statistics is not None:
         arrays = {name: np.ascontiguousarray(array) for name, array in sorted(statistics.items())}
         files[layout.STATISTICS] = save(arrays)
-    files[layout.MANIFEST] = layout.manifest_bytes({name: layout.digest(content) for name, content in files.items()})
-    bundle_id = layout.digest(files[layout.MANIFEST])
+    manifest = layout.manifest_bytes({name: _digest(content) for name, content in files.items()})
+    files[layout.MANIFEST], bundle_id = manifest, layout.digest(manifest)
     files |= _with_manifest({layout.CARD: write_card(description, bundle_id).encode()}, bundle_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -113,12 +113,20 @@ def _with_manifest(files: Mapping[str, bytes], bundle_id: str) -> dict[str, byte
     return {**files, layout.AUDIT_MANIFEST: layout.manifest_bytes(digests, bundle_id=bundle_id)}
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+def _digest(content: bytes | Path) -> str:
+    return layout.digest_file(content) if isinstance(content, Path) else layout.digest(content)
+
+
+def _write(folder: Path, files: Mapping[str, bytes | Path]) -> None:
     for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            file.write(content)
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
 

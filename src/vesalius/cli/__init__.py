@@ -26,6 +26,7 @@ VERBS = {
     "predict": ("vesalius.cli.predict", "a bundle over films: one JSON line a case, heat maps, DICOM SR"),
     "audit": ("vesalius.cli.audit", "how far to trust a bundle: metrics with intervals, subgroups, sites, OOD"),
     "uq": ("vesalius.cli.uq", "any model's outputs in a CSV or .npz: calibration, abstention, a decision rule; no model needed"),
+    "bundle import": ("vesalius.cli.bundle_import", "authors' checkpoints of images and words into a bundle"),
     "bundle inspect": ("vesalius.cli.bundle_inspect", "what is in a bundle"),
     "bundle verify": ("vesalius.cli.bundle_verify", "is it the bundle it says it is?"),
     "pull": ("vesalius.cli.pull", "public weights and vocabularies by name, verified and cached"),

@@ -110,6 +110,15 @@ class FamilyContract:
         """Returns the contract for films of a store: every film passes through that square first, wherever it is read from."""
         return replace(self, store_size_px=size_px)
 
+    def at_size(self, size_px: int) -> FamilyContract:
+        """Returns the contract for a network of the family that sees another square: the steps before it grow alike."""
+        if size_px == self.size_px:
+            return self
+        if self.crop_px != self.size_px:  # the tensor is scaled at the end, whatever came before
+            return replace(self, size_px=size_px)
+        grown = round(self.resize_px * size_px / self.size_px)
+        return replace(self, size_px=size_px, crop_px=size_px, resize_px=grown)
+
     def apply(self, images: Sequence[Image]) -> Float32[np.ndarray, "case channel height width"]:
         """Returns the network's input for films of any size.
 

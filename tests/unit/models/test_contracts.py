@@ -209,3 +209,14 @@ def test_a_film_of_one_grey_value_is_not_divided_by_zero() -> None:
 def test_replacing_a_field_checks_it_again() -> None:
     with pytest.raises(BundleError):
         replace(FAMILY_CONTRACTS["chexzero"], crop_px=0)
+
+
+def test_a_larger_network_of_a_family_sees_larger_squares() -> None:
+    large = FAMILY_CONTRACTS["openai-clip"].at_size(336)
+    assert (large.size_px, large.crop_px, large.resize_px) == (336, 336, 336)
+    assert large.apply([film()]).shape == (1, 3, 336, 336)
+    assert FAMILY_CONTRACTS["biovil"].at_size(240).resize_px == 256
+    chexzero = FAMILY_CONTRACTS["chexzero"].at_size(288)
+    assert (chexzero.resize_px, chexzero.crop_px) == (320, 320)
+    assert chexzero.apply([film()]).shape == (1, 3, 288, 288)
+    assert FAMILY_CONTRACTS["chexzero"].at_size(224) is FAMILY_CONTRACTS["chexzero"]

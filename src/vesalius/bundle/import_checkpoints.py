@@ -1,0 +1,248 @@
+"""Authors' checkpoints into weights of this package's towers: each file is held to its digest, read strictly and fitted first."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from vesalius.bundle import format as layout
+from vesalius.errors import BundleError, TokenizerError, VesaliusError, WrongDigest
+from vesalius.models.contracts import FamilyContract, family_contract
+from vesalius.models.public_weights import public_weights
+from vesalius.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from vesalius.models.clip_config import ImageTextConfig
+    from vesalius.types import ProgressCallback
+
+Family = Literal["openai-clip", "chexzero", "biomedclip", "mi-zero", "medclip", "biovil"]
+"""Families whose checkpoints hold both towers."""
+
+TOKENIZER_KINDS = {
+    "openai-clip": "clip",
+    "chexzero": "clip",
+    "biomedclip": "bert",
+    "mi-zero": "bert",
+    "medclip": "bert",
+    "biovil": "bert",
+}
+LICENCES = {
+    "openai-clip": "MIT",
+    "chexzero": "MIT, of the code",
+    "biomedclip": "see the page of the model",
+    "mi-zero": "CC BY-NC-ND 4.0: not for commercial use",
+    "medclip": "none stated",
+    "biovil": "see the page of the model",
+}
+PACKED = "pytorch_model.bin"
+"""What a zip of MedCLIP holds."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Authors' files as this package's weights.
+
+    Attributes:
+        config: Of both towers, the same for all.
+        contract: From film or patch to tensor.
+        weights: One safetensors file a checkpoint.
+        files: Name, SHA-256 and, where it is known, what the file is; one a checkpoint.
+        notes: What the reader of the files found worth saying.
+    """
+
+    config: ImageTextConfig
+    contract: FamilyContract
+    weights: tuple[Path, ...]
+    files: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def import_checkpoints(
+    paths: Sequence[Path],
+    family: Family,
+    folder: Path,
+    *,
+    sha256: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+) -> Checkpoints:
+    """Reads checkpoints of one family, in the order given, and writes their weights into `folder`.
+
+    Args:
+        paths: The authors' files; several are an ensemble.
+        family: Whose layout they have.
+        folder: Where the converted weights go.
+        sha256: What each file must hash to, in order; none, or one a file.
+        progress: Called as files are read.
+
+    Raises:
+        BundleError: No such file, one that holds code, two that do not belong together, or weights that are not numbers.
+        WrongDigest: A file is not the one it is said to be.
+        CheckpointMismatch: A file of another layout; the message names its keys, and the family it is of where one is found.
+    """
+    if family not in get_args(Family):
+        raise BundleError(f"no checkpoint of family {family!r} holds both towers; there are: {', '.join(get_args(Family))}")
+    if sha256 and len(sha256) != len(paths):
+        raise WrongDigest(f"{len(sha256)} digests were given for {len(paths)} files; give --sha256 once a file, in their order")
+    files = [_identify(path, family, sha256[number] if sha256 else None) for number, path in enumerate(paths)]
+    _check_different(files)
+    config, notes, weights = None, [], []
+    for number, path in enumerate(paths):
+        found, state, facts = _read(path, family)
+        if config is not None and found != config:
+            raise BundleError(
+                f"{path.name} and {paths[0].name} have networks of different sizes; an ensemble needs the same: import each alone"
+            )
+        config = found
+        weights.append(folder / f"weights-{number + 1}.safetensors")
+        _keep(path, found, state, weights[-1])
+        notes += [note for note in getattr(facts, "notes", ()) if note not in notes]
+        if progress is not None:
+            progress(number + 1, len(paths))
+    if config is None:
+        raise BundleError("no checkpoint was given; `vesalius bundle import FILE --family NAME --tokenizer FILE --out BUNDLE`")
+    contract = family_contract(family).at_size(config.vision.size_px)
+    return Checkpoints(config, contract, tuple(weights), tuple(files), tuple(notes))
+
+
+def read_tokenizer(path: Path, family: Family, config: ImageTextConfig, *, smaller: bool = False) -> tuple[Tokenizer, list[str]]:
+    """Returns the family's tokenizer and what a user should know of it.
+
+    Args:
+        path: The authors' vocabulary.
+        family: Decides the kind and the case.
+        config: Its text tower's embedding must have a row a token.
+        smaller: Take a tokenizer of fewer tokens than the embedding has rows.
+
+    Raises:
+        TokenizerError: Another kind, more tokens than rows, or fewer without `smaller`.
+    """
+    rule = family_contract(family).text
+    tokenizer = Tokenizer.from_file(path, lower_case=None if rule is None else rule.lower_case)
+    if tokenizer.kind != TOKENIZER_KINDS[family]:
+        raise TokenizerError(
+            f"{path.name} is a vocabulary of kind {tokenizer.kind}; checkpoints of {family} read {TOKENIZER_KINDS[family]}: "
+            "pass the tokenizer that the checkpoint was trained with"
+        )
+    rows, warnings = int(config.text.settings["vocab_size"]), []
+    if tokenizer.vocabulary != rows:
+        about = f"the tokenizer has {tokenizer.vocabulary} tokens and the checkpoint's embedding {rows} rows"
+        if tokenizer.vocabulary > rows or not smaller:
+            own_doing = (
+                "; MI-Zero's file with Bio_ClinicalBERT has 30522 rows and was read with that model's 28996 tokens by its authors: "
+                "if this is it, add --smaller-vocabulary"
+            )
+            known = own_doing if tokenizer.vocabulary < rows and family == "mi-zero" else ""
+            raise TokenizerError(
+                f"{about}: ids would point at the words of another model; pass the tokenizer it was trained with{known}"
+            )
+        warnings.append(f"{about}; it was imported so on purpose")
+    if rule is not None and rule.lower_case and _tells_capitals(tokenizer):
+        warnings.append(
+            "the authors' tokenizer reads capitals as small letters and this one does not: pass their vocab.txt instead"
+        )
+    return tokenizer, warnings
+
+
+def _tells_capitals(tokenizer: Tokenizer) -> bool:
+    big, small = (tokenizer.encode([word], 99, too_long="cut").tokens for word in ("Effusion", "effusion"))
+    return bool((big != small).any())
+
+
+def _identify(path: Path, family: Family, expected: str | None) -> dict[str, str]:
+    """Returns name and digest of a file, once it is what it is said to be."""
+    if not path.exists():
+        raise BundleError(f"no checkpoint at {path}; pass the authors' own file")
+    got = layout.digest_file(path) if path.is_file() else _digest_folder(path)
+    if expected is not None and got != expected.lower():
+        raise WrongDigest(f"{path.name} has SHA-256 {got}; --sha256 says {expected.lower()}: it is another file")
+    known = next((line for line in public_weights() if line.sha256 == got), None)
+    if known is not None and known.family != family:
+        raise BundleError(f"{path.name} is {known.what} by its SHA-256, no checkpoint of {family}: use --family {known.family}")
+    return {"name": path.name, "sha256": got, "note": known.what if known is not None else ""}
+
+
+def _digest_folder(path: Path) -> str:
+    parts = [
+        f"{file.relative_to(path).as_posix()} {layout.digest_file(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()
+    ]
+    return layout.digest("".join(parts).encode())
+
+
+def _check_different(files: Sequence[dict[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        if file["sha256"] in seen:
+            raise BundleError(
+                f"{file['name']} and {seen[file['sha256']]} are the same file; an ensemble needs different checkpoints"
+            )
+        seen[file["sha256"]] = file["name"]
+
+
+def _read(path: Path, family: Family) -> tuple[ImageTextConfig, dict[str, Any], Any]:
+    try:
+        with _unpacked(path) as file:
+            read: tuple[ImageTextConfig, dict[str, Any], Any] = _reader()(file, family)
+            return read
+    except pickle.UnpicklingError as error:
+        raise BundleError(
+            f"{path.name} holds Python objects beside tensors and was refused unread: unpickling them could run any code; "
+            "ask its authors for a plain state dict or a safetensors file"
+        ) from error
+    except VesaliusError as error:
+        other = _family_that_reads(path, family)
+        if other is not None:
+            raise type(error)(f"{error}\n{path.name} reads as a checkpoint of {other}: try --family {other}") from error
+        raise
+
+
+def _family_that_reads(path: Path, wrong: Family) -> str | None:
+    """Returns the other family whose layout the file has, if there is one."""
+    for family in get_args(Family):
+        if family == wrong:
+            continue
+        try:
+            with _unpacked(path) as file:
+                _reader()(file, family)
+        except (VesaliusError, pickle.UnpicklingError, RuntimeError, KeyError, ValueError, OSError):
+            continue
+        return str(family)
+    return None
+
+
+def _reader() -> Any:
+    return import_module("vesalius.models.checkpoints").read_checkpoint
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Yields the checkpoint itself, out of the zip that MedCLIP comes in; a file of torch is a zip too, and is left alone."""
+    inside = []
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inside = [name for name in archive.namelist() if name.rpartition("/")[2] == PACKED]
+    if len(inside) != 1:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        yield Path(archive.extract(inside[0], folder))
+
+
+def _keep(path: Path, config: ImageTextConfig, state: dict[str, Any], target: Path) -> None:
+    """Writes a state once it fits the towers, whole, and every number of it is one."""
+    import torch
+    from safetensors.torch import save_file
+
+    from vesalius.models.clip import ImageTextModel
+
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise BundleError(f"{path.name} has values that are no numbers in {', '.join(broken[:5])}; fetch the checkpoint again")
+    ImageTextModel(config).load_state_dict(state)
+    save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, target)
