@@ -24,10 +24,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vesalius.datasets.store import write_store
 from vesalius.training import state
-from vesalius.training.classifier import FABRIC_PRECISION, build_learner, make_plan, setup
+from vesalius.training.classifier import build_learner, make_plan, setup
 from vesalius.training.film_task import make_task, training_batch
 from vesalius.training.fit import fit
 from vesalius.training.options import ClassifierOptions
+from vesalius.training.recipe import FABRIC_PRECISION
 from vesalius.training.run import RunFolder
 
 FINDINGS = ("effusion", "pneumothorax", "consolidation", "nodule", "cardiomegaly")

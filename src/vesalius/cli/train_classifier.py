@@ -37,7 +37,8 @@ class Command(ClassifierOptions):
         """Trains, and shows what was reached."""
         import logging
 
-        from vesalius.training.classifier import is_first_process, train_classifier
+        from vesalius.training.classifier import train_classifier
+        from vesalius.training.recipe import is_first_process
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every process it starts
         console = Console(json=self.json)

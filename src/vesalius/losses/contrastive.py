@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -63,20 +63,20 @@ def symmetric_info_nce(
     return (there + back) / 2
 
 
-def same_text_targets(own: Int[Tensor, "pair"], every: Int[Tensor, "all"]) -> Float[Tensor, "pair all"]:
-    """Returns, for each own pair, equal shares of 1 on every pair whose text is the same: they are no negatives of each other.
+def shared_targets(right: Bool[Tensor, "text image"]) -> tuple[Float[Tensor, "image text"], Float[Tensor, "text image"]]:
+    """Returns, for each image, equal shares of 1 on every text that is right for it, and the same for each text.
 
-    Normal films share a sentence or two by the hundred; told apart, they would teach nothing but noise. Where every text is another
-    the target is one-hot, and the contrast is `info_nce`.
+    Normal films share their sentences by the hundred; told apart, they would teach nothing but noise. Where only the own text is
+    right the targets are one-hot, and the contrast is `info_nce`.
 
     Args:
-        own: A number for each text of this process, equal for equal texts.
-        every: The same of all processes.
+        right: Does the text hold for the image? At least for its own.
 
-    Source: Yang et al. 2022, arXiv:2204.03610 (UniCL), eq. 2-4, with texts as classes.
+    Source: Yang et al. 2022, arXiv:2204.03610 (UniCL), eq. 2-4, with what a report says as classes.
     """
-    same = (own[:, None] == every[None]).float()
-    return same / same.sum(dim=1, keepdim=True)
+    of_texts = right.float() / right.sum(dim=1, keepdim=True)
+    of_images = right.T.float() / right.sum(dim=0)[:, None]
+    return of_images, of_texts
 
 
 def gather_embeddings(fabric: Fabric, embeddings: Embedded) -> Float[Tensor, "all dim"]:

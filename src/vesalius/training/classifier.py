@@ -7,8 +7,6 @@ Done, here: `model.json` says what the weights are.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from vesalius.datasets.labels import resolve
 from vesalius.datasets.store import Store
@@ -32,16 +28,13 @@ from vesalius.training.film_task import make_task
 from vesalius.training.fit import Plan, fit
 from vesalius.training.initialise import initialise
 from vesalius.training.optimization import average_weights, build_optimizer
-from vesalius.training.options import ClassifierOptions, load_toml, save_toml, to_plain
+from vesalius.training.options import ClassifierOptions, save_toml, to_plain
+from vesalius.training.recipe import LEAST, begun_before, launch, refuse_counts, signature
 from vesalius.training.run import FORMAT, RunFolder, load_run
 
 if TYPE_CHECKING:
     from vesalius.training.state import Standing
     from vesalius.types import ProgressCallback
-
-FABRIC_PRECISION = {"float32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
-ANYWHERE = frozenset({"store", "out", "cache_gb", "save_every"})
-"""Settings that may differ when a run goes on: they change where things lie, not one number."""
 
 PLACES = frozenset({"store", "out", "init_from"})
 """Paths of one machine: they stay in `run.toml` and do not travel with the model."""
@@ -136,22 +129,15 @@ def refuse_impossible(options: ClassifierOptions) -> None:
     Raises:
         RunError: Names the setting, what was got and what is possible.
     """
-    for name, least in {"batch_size": 1, "accumulate": 1, "devices": 1, "nodes": 1, "evaluations": 1, "save_every": 1}.items():
-        if getattr(options, name) < least:
-            raise RunError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least {least}")
-    if (options.steps is not None and options.steps < 1) or options.epochs <= 0:
-        raise RunError(f"--steps is {options.steps} and --epochs {options.epochs:g}; a run needs more than 0 of either")
+    refuse_counts(options, {**LEAST, "accumulate": 1})
     shares = options.devices * options.nodes * options.accumulate
     if options.batch_size < shares:
         raise RunError(f"--batch-size {options.batch_size} cannot be split into {shares} parts (devices x nodes x accumulate)")
-    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
     if options.balance and options.loss != "bce":
         raise RunError(f"--balance weighs the loss bce; {options.loss} has its own way with rare findings: leave one of them out")
     mixes = options.augmentation.mixup > 0 or options.augmentation.cutmix > 0
     if mixes and options.uncertain_labels == "marginalise":
         raise RunError("a label that is left open cannot be mixed: leave out --mixup and --cutmix, or use other --uncertain-labels")
-    if options.precision == "16-mixed" and on_cpu:
-        raise RunError("--precision 16-mixed needs a GPU; use bf16-mixed or float32 on this machine")
 
 
 def setup(options: ClassifierOptions) -> Setting:
@@ -192,28 +178,6 @@ def setup(options: ClassifierOptions) -> Setting:
     )
 
 
-def launch(options: ClassifierOptions) -> Fabric:
-    """Starts the other processes, if any, and returns the hand that steers them.
-
-    On one machine they are started here, by running the same command again; under torchrun or Slurm they are there already.
-    """
-    several = options.devices * options.nodes > 1
-    fabric = Fabric(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy="ddp" if several else "auto",
-        precision=FABRIC_PRECISION[options.precision],
-    )
-    fabric.launch()
-    return fabric
-
-
-def is_first_process() -> bool:
-    """Is this the process that shows and writes, and not one that was started to help it?"""
-    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
-
-
 def build_learner(options: ClassifierOptions, setting: Setting) -> tuple[state.Learner, list[str]]:
     """Builds network, average and optimizer; returns also what was not taken from `init_from`."""
     torch.manual_seed(options.seed)
@@ -239,12 +203,6 @@ def make_plan(options: ClassifierOptions, setting: Setting) -> Plan:
         seed=options.seed,
         signature=signature(options, setting.fingerprint),
     )
-
-
-def signature(options: ClassifierOptions, fingerprint: str) -> str:
-    """Returns a hash of all that changes a number of the run."""
-    told = {name: value for name, value in to_plain(options).items() if name not in ANYWHERE}
-    return hashlib.sha256(json.dumps([told, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
 def describe(folder: RunFolder, options: ClassifierOptions, setting: Setting, standing: Standing) -> None:
@@ -279,14 +237,7 @@ def already_finished(folder: RunFolder, options: ClassifierOptions, setting: Set
     Raises:
         RunError: There is a run with other settings, or of another store; the message names what differs.
     """
-    if not folder.settings.is_file():
-        return False
-    earlier, now = to_plain(load_toml(ClassifierOptions, folder.settings)), to_plain(options)
-    differ = [name for name in sorted({*earlier, *now} - ANYWHERE) if earlier.get(name) != now.get(name)]
-    if differ:
-        words = ", ".join(f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in differ)
-        raise RunError(f"{folder.path} holds a run with other settings ({words}); use its settings to go on, or another --out")
-    if not folder.model.is_file():
+    if not begun_before(folder, options) or not folder.model.is_file():
         return False
     if load_run(folder.path).store_fingerprint != setting.fingerprint:
         raise RunError(f"{folder.path} holds a run on another store, or the store has changed since; use another --out")
