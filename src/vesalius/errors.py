@@ -205,6 +205,12 @@ class BundleChanged(BundleError):
     code = "bundle_changed"
 
 
+class FeaturesError(VesaliusError):
+    """A file of slide features that cannot be read, or that another encoder or another cut of the slide made."""
+
+    code = "features"
+
+
 class TokenizerError(VesaliusError, ValueError):
     """A vocabulary that cannot be read, or that does not belong to the model it is given to."""
 
@@ -215,6 +221,30 @@ class TextTooLong(VesaliusError, ValueError):
     """A sentence of more tokens than the model was made for."""
 
     code = "text_too_long"
+
+
+class CheckpointMismatch(VesaliusError, ValueError):
+    """An authors' checkpoint whose tensors are not those of its family; every one that differs is named.
+
+    Attributes:
+        missing: Names of tensors that the family has and the file has not.
+        unexpected: Names of tensors that the file has and the family has no place for.
+        reshaped: Names of tensors of another shape than the others ask for.
+    """
+
+    code = "checkpoint_mismatch"
+
+    def __init__(
+        self, message: str, *, missing: Sequence[str] = (), unexpected: Sequence[str] = (), reshaped: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.missing, self.unexpected, self.reshaped = tuple(missing), tuple(unexpected), tuple(reshaped)
+
+
+class CheckpointUnreadable(VesaliusError):
+    """A checkpoint file that is missing, broken, or holds more than tensors."""
+
+    code = "checkpoint_unreadable"
 
 
 class DownloadFailed(VesaliusError):
@@ -277,5 +307,6 @@ EXTRAS = {
         "matplotlib",
         "nibabel",
     ),
+    "slides": ("openslide", "openslide_bin", "tifffile"),
 }
 """Modules that are not there after a plain `pip install vesalius`, under the extra of pyproject.toml that brings them."""

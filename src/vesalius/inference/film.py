@@ -131,8 +131,8 @@ class FilmInference:
         self.preprocessing = preprocessing
         self.precision = precision
         self.views = tuple(views)
-        self.device = _device(device)
-        self.networks = [network.to(self.device, _dtype(precision)).eval() for network in networks]
+        self.device = device_of(device)
+        self.networks = [network.to(self.device, dtype_of(precision)).eval() for network in networks]
         for network in self.networks:
             pack_for_inference(network)
 
@@ -147,7 +147,7 @@ class FilmInference:
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(films)).to(self.device)
             black = (0.0 - self.preprocessing.mean) / self.preprocessing.std
-            seen = [look(batch, view, black).to(_dtype(self.precision)) for view in self.views]
+            seen = [look(batch, view, black).to(dtype_of(self.precision)) for view in self.views]
             answers = [[network(view) for view in seen] for network in self.networks]
             logits = np.mean([[_numpy(answer.logits) for answer in member] for member in answers], axis=(0, 1))
             features = [np.mean([_numpy(answer.features) for answer in member], axis=0) for member in answers]
@@ -180,7 +180,12 @@ def _numpy(tensor: torch.Tensor) -> Float64[np.ndarray, "*shape"]:
     return array
 
 
-def _dtype(precision: Precision) -> torch.dtype:
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Returns torch's type of a precision by name.
+
+    Raises:
+        BundleError: A precision that is not known.
+    """
     import torch
 
     known: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -189,7 +194,8 @@ def _dtype(precision: Precision) -> torch.dtype:
     return known[precision]
 
 
-def _device(name: str) -> Any:
+def device_of(name: str) -> Any:
+    """Returns a torch device by name; `auto` takes an accelerator where there is one."""
     import torch
 
     if name == "auto":

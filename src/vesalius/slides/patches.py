@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,27 +70,42 @@ class PatchGrid:
         side = self.side_at(slide.mpp)
         step = side * (1 - self.overlap)
         across, down = (max(math.floor((length - side) / step) + 1, 0) for length in (slide.width, slide.height))
-        corners = [(round(column * step), round(row * step)) for row in range(down) for column in range(across)]
-        kept = [(x, y) for x, y in corners if tissue.share_within(x, y, side) >= self.least_tissue]
-        if not kept:
+        top, left = np.meshgrid(np.rint(np.arange(down) * step), np.rint(np.arange(across) * step), indexing="ij")
+        corners = np.stack([left, top], axis=-1).reshape(-1, 2).astype(np.int64)
+        kept: Coordinates = corners[tissue.shares_within(corners, side) >= self.least_tissue]
+        if not len(kept):
             raise EmptyInput(
-                f"none of {len(corners)} patches of {self.side_um:g} micrometres has {self.least_tissue:.0%} of tissue"
+                f"none of {len(corners)} patches of {self.side_um:g} micrometres has {self.least_tissue:.0%} of tissue; "
+                "choose smaller patches (`--patch-px`), or look at the slide"
             )
-        return np.array(kept, dtype=np.int64)
+        return kept
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain numbers."""
         return asdict(self)
 
 
-def read_patches(slide: Slide, places: Coordinates, grid: PatchGrid, *, batch_size: int = 64) -> Iterator[Patches]:
+def read_patches(
+    slide: Slide, places: Coordinates, grid: PatchGrid, *, batch_size: int = 64, workers: int = 1
+) -> Iterator[Patches]:
     """Yields the patches in the order of `places`, a batch at a time.
 
+    Args:
+        slide: Open.
+        places: From `PatchGrid.places`.
+        grid: The same grid.
+        batch_size: Patches a batch.
+        workers: Threads that read and decode.
+
     Raises:
-        ValueOutOfRange: A batch below 1.
+        ValueOutOfRange: A batch or workers below 1.
     """
-    if batch_size < 1:
-        raise ValueOutOfRange(f"batches of {batch_size}; expected at least 1")
-    for start in range(0, len(places), batch_size):
-        few = places[start : start + batch_size]
-        yield np.stack([slide.read(int(x), int(y), grid.side_px, grid.side_px, grid.mpp) for x, y in few])
+    if batch_size < 1 or workers < 1:
+        raise ValueOutOfRange(f"batches of {batch_size} by {workers} threads; expected at least 1 of each")
+
+    def read(place: Int64[np.ndarray, "2"]) -> UInt8[np.ndarray, "side side 3"]:
+        return slide.read(int(place[0]), int(place[1]), grid.side_px, grid.side_px, grid.mpp)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        for start in range(0, len(places), batch_size):
+            yield np.stack(list(pool.map(read, places[start : start + batch_size])))

@@ -6,16 +6,16 @@
 A slide's scale is micrometres per pixel (`mpp`). A magnification is not used: what "20x" means differs between makers. Where the
 file does not say its scale, the caller must.
 
-Sources: DICOM PS3.3 C.8.12.4 (whole slide microscopy image), C.7.6.17 (TILED_FULL order of frames).
+Source: OpenSlide 4 (Goode et al. 2013, J Pathol Inform 4:27) for formats, levels and premultiplied colours.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import UInt8
 
-from vesalius.errors import FileMissing, MissingSpacing, NotAnImage, TooLarge, UnsupportedEncoding, ValueOutOfRange
+from vesalius.errors import CorruptStream, FileMissing, MissingSpacing, NotAnImage, TooLarge, ValueOutOfRange
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
@@ -43,6 +43,8 @@ class Level:
 
 class Slide(ABC):
     """An open slide; use it as a context manager.
+
+    Safe to read from several threads at once.
 
     Attributes:
         path: Its file.
@@ -164,6 +166,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         handle = openslide.OpenSlide(path)
     except openslide.OpenSlideError:
         if _is_dicom(path):
+            from vesalius.slides.dicom_tiles import DicomSlide
+
             return DicomSlide(path, mpp)
         raise NotAnImage("neither OpenSlide nor the DICOM reader takes this file as a slide; is it whole?") from None
     try:
@@ -184,19 +188,17 @@ class OpenSlideSlide(Slide):
 
     def _own_mpp(self) -> float:
         sides = [self._handle.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-        numbers = [float(side) for side in sides if side is not None]
-        if len(numbers) != 2 or not all(PLAUSIBLE_MPP[0] <= number <= PLAUSIBLE_MPP[1] for number in numbers):
-            raise MissingSpacing("this slide does not say how many micrometres a pixel is; pass it with `--mpp` (mpp=...)")
-        if abs(numbers[0] - numbers[1]) > 0.02 * numbers[0]:
-            raise MissingSpacing(
-                f"pixels of {numbers[0]:g} by {numbers[1]:g} micrometres are not square; pass the scale with `--mpp`"
-            )
-        return (numbers[0] + numbers[1]) / 2
+        return square_mpp([float(side) for side in sides if side is not None])
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
         """See `Slide`."""
         downsample = self.levels[level].downsample
-        region = np.asarray(self._handle.read_region((round(x * downsample), round(y * downsample)), level, (width, height)))
+        import openslide
+
+        try:
+            region = np.asarray(self._handle.read_region((round(x * downsample), round(y * downsample)), level, (width, height)))
+        except openslide.OpenSlideError:
+            raise CorruptStream("a tile of this slide cannot be decoded; is the file whole? fetch it again") from None
         opacity = region[..., 3:].astype(np.uint16)
         # OpenSlide's colours are premultiplied: what was not scanned is clear, and clear glass is white.
         return (region[..., :3] + (WHITE - opacity)).clip(0, WHITE).astype(np.uint8)
@@ -206,111 +208,21 @@ class OpenSlideSlide(Slide):
         self._handle.close()
 
 
-class DicomSlide(Slide):
-    """One tiled DICOM instance as a slide of one level, its tiles decoded as they are asked for."""
+def square_mpp(sides: Sequence[float]) -> float:
+    """Returns the one scale of pixels of these two sides, micrometres.
 
-    def __init__(self, path: Path, mpp: float | None) -> None:
-        import pydicom
-
-        self.path = path
-        dataset = pydicom.dcmread(path, defer_size="1 MB")
-        if "TotalPixelMatrixColumns" not in dataset or "NumberOfFrames" not in dataset or dataset.get("SamplesPerPixel") != 3:
-            raise UnsupportedEncoding("this DICOM file is no tiled slide in colour")
-        self._dataset = dataset
-        self._tile = (int(dataset.Rows), int(dataset.Columns))
-        width, height = int(dataset.TotalPixelMatrixColumns), int(dataset.TotalPixelMatrixRows)
-        self.levels = (Level(width, height, 1.0),)
-        self.mpp = mpp if mpp is not None else self._own_mpp(width)
-        self._decoded = lru_cache(maxsize=32)(self._decode)
-        self._frame_at = self._places(width, height)
-
-    def _own_mpp(self, width: int) -> float:
-        """From the pixel spacing, or from the width of what was imaged."""
-        found = _find(self._dataset, "PixelSpacing")
-        wide_mm = self._dataset.get("ImagedVolumeWidth")
-        number = float(found[0]) * 1000 if found else float(wide_mm) * 1000 / width if wide_mm else math.nan
-        if not PLAUSIBLE_MPP[0] <= number <= PLAUSIBLE_MPP[1]:
-            raise MissingSpacing("this DICOM slide does not say how many micrometres a pixel is; pass it with `--mpp` (mpp=...)")
-        return number
-
-    def _places(self, width: int, height: int) -> dict[tuple[int, int], int]:
-        """From (row, column) of a tile to its frame: as each frame says, else row by row (TILED_FULL)."""
-        rows, columns = self._tile
-        across = math.ceil(width / columns)
-        count = int(self._dataset.NumberOfFrames)
-        groups = self._dataset.get("PerFrameFunctionalGroupsSequence")
-        if groups and "PlanePositionSlideSequence" in groups[0]:
-            positions = [group.PlanePositionSlideSequence[0] for group in groups]
-            tops = [int(p.RowPositionInTotalImagePixelMatrix) - 1 for p in positions]
-            lefts = [int(p.ColumnPositionInTotalImagePixelMatrix) - 1 for p in positions]
-            return {(top // rows, left // columns): frame for frame, (top, left) in enumerate(zip(tops, lefts, strict=True))}
-        down = math.ceil(height / rows)
-        if count != across * down:
-            raise UnsupportedEncoding(f"{count} tiles for a grid of {across} by {down}, and no word where they lie")
-        by_rows = {divmod(frame, across): frame for frame in range(count)}
-        if self._dataset.get("DimensionOrganizationType") == "TILED_FULL" or min(across, down) == 1:
-            return by_rows
-        return self._by_seams(by_rows, {divmod(frame, down)[::-1]: frame for frame in range(count)})
-
-    def _by_seams(self, by_rows: dict[tuple[int, int], int], by_columns: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
-        """Of two orders the one whose neighbouring tiles go on into each other; some writers leave the order unsaid."""
-        worth = [self._roughness(order) for order in (by_rows, by_columns)]
-        if max(worth) < 1.3 * min(worth):
-            raise UnsupportedEncoding("the file does not say in which order its tiles lie, and their edges do not tell")
-        way = ("row by row", "column by column")[int(np.argmin(worth))]
-        self.warnings = (f"the file does not say in which order its tiles lie; their edges fit {way}",)
-        return (by_rows, by_columns)[int(np.argmin(worth))]
-
-    def _roughness(self, order: dict[tuple[int, int], int]) -> float:
-        """Mean step of brightness across the vertical seams, of at most 40 of them."""
-        rows = max(row for row, _ in order)  # the last row and column may be padded
-        pairs = [(place, (place[0], place[1] + 1)) for place in order if place[0] < rows and (place[0], place[1] + 1) in order]
-        steps = []
-        for left, right in pairs[:: max(len(pairs) // 40, 1)]:
-            edges = [self._decoded(order[left])[:, -1].astype(float), self._decoded(order[right])[:, 0].astype(float)]
-            steps.append(np.abs(edges[0] - edges[1]).mean())
-        return float(np.mean(steps))
-
-    def _decode(self, frame: int) -> Pixels:
-        import warnings
-
-        from pydicom.pixels import pixel_array
-
-        with warnings.catch_warnings():
-            # Some writers call JPEG's YBR colours RGB; pydicom looks into the stream, decodes them rightly and warns.
-            warnings.simplefilter("ignore", UserWarning)
-            return np.asarray(pixel_array(self._dataset, index=frame))
-
-    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
-        """See `Slide`."""
-        region = np.full((height, width, 3), WHITE, dtype=np.uint8)
-        rows, columns = self._tile
-        for row in range(max(y, 0) // rows, (min(y + height, self.height) - 1) // rows + 1):
-            for column in range(max(x, 0) // columns, (min(x + width, self.width) - 1) // columns + 1):
-                frame = self._frame_at.get((row, column))
-                if frame is None:
-                    continue
-                top, left = row * rows - y, column * columns - x
-                bottom = min(top + rows, height, self.height - y)
-                right = min(left + columns, width, self.width - x)
-                tile = self._decoded(frame)
-                region[max(top, 0) : bottom, max(left, 0) : right] = tile[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
-        return region
-
-    def close(self) -> None:
-        """See `Slide`."""
-        self._decoded.cache_clear()
+    Raises:
+        MissingSpacing: They are not known, not plausible, or not equal within two parts in a hundred.
+    """
+    if len(sides) != 2 or not all(PLAUSIBLE_MPP[0] <= side <= PLAUSIBLE_MPP[1] for side in sides):
+        raise MissingSpacing("this slide does not say how many micrometres a pixel is; pass it with `--mpp` (mpp=...)")
+    if abs(sides[0] - sides[1]) > 0.02 * sides[0]:
+        raise MissingSpacing(
+            f"pixels of {sides[0]:g} by {sides[1]:g} micrometres are not square; pass the scale with `--mpp` (mpp=...)"
+        )
+    return (sides[0] + sides[1]) / 2
 
 
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def _find(dataset: Any, keyword: str) -> Any:
-    """The first value of that name, in the shared functional groups or on top."""
-    for group in dataset.get("SharedFunctionalGroupsSequence") or ():
-        for measures in group.get("PixelMeasuresSequence") or ():
-            if keyword in measures:
-                return measures[keyword].value
-    return dataset.get(keyword)
