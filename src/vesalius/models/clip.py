@@ -91,15 +91,21 @@ class ImageTextModel(nn.Module):
         return projected.movedim(-1, 1)
 
     def embed_texts(
-        self, tokens: Int[Tensor, "sentence token"], mask: Int[Tensor, "sentence token"]
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
     ) -> Float[Tensor, "sentence dim"]:
         """Returns one unit vector a sentence.
 
         Args:
-            tokens: Ids of the model's own tokenizer, padded on the right.
+            tokens: Ids of the model's own tokenizer, padded on the right; or token embeddings as `embed_tokens` gives them, real or
+                learned, without positions.
             mask: 1 for a token, 0 for padding.
         """
         return normalize(self.text_projection(self.text(tokens, mask)).float(), dim=-1)
+
+    def embed_tokens(self, tokens: Int[Tensor, "sentence token"]) -> Float[Tensor, "sentence token width"]:
+        """Returns the rows of the token embedding: what `embed_texts` takes in place of ids."""
+        embeddings: Tensor = self.text.embed_tokens(tokens)
+        return embeddings
 
     def forward(
         self,
@@ -268,11 +274,19 @@ class ClipText(nn.Module):
         self.network = CLIPTextModel(CLIPTextConfig(**{**ends, **settings}, attn_implementation="sdpa"))
         self.dim, self.pooling = int(tower.settings["hidden_size"]), tower.pooling
 
+    def embed_tokens(self, tokens: Int[Tensor, "sentence token"]) -> Float[Tensor, "sentence token width"]:
+        """Returns the rows of the token embedding."""
+        rows: Tensor = self.network.embeddings.token_embedding(tokens)
+        return rows
+
     def forward(
-        self, tokens: Int[Tensor, "sentence token"], mask: Int[Tensor, "sentence token"]
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
     ) -> Float[Tensor, "sentence width"]:
         """Returns one row a sentence; a causal model does not see what is padded behind the end."""
-        hidden = self.network(input_ids=tokens).last_hidden_state
+        network = self.network  # transformers' own forward takes no embeddings; these are its steps
+        states = network.embeddings(inputs_embeds=_embedded(self, tokens))
+        encoded = network.encoder(inputs_embeds=states, attention_mask=None, is_causal=True).last_hidden_state
+        hidden = network.final_layer_norm(encoded)
         ends: Tensor = hidden[torch.arange(len(tokens), device=tokens.device), mask.sum(dim=1) - 1]
         return ends
 
@@ -288,12 +302,17 @@ class Bert(nn.Module):
         self.network = BertModel(BertConfig(**settings, attn_implementation="sdpa"), add_pooling_layer=False)
         self.dim, self.pooling = int(tower.settings["hidden_size"]), tower.pooling
 
+    def embed_tokens(self, tokens: Int[Tensor, "sentence token"]) -> Float[Tensor, "sentence token width"]:
+        """Returns the rows of the token embedding."""
+        rows: Tensor = self.network.embeddings.word_embeddings(tokens)
+        return rows
+
     def forward(
-        self, tokens: Int[Tensor, "sentence token"], mask: Int[Tensor, "sentence token"]
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
     ) -> Float[Tensor, "sentence width"]:
         """Returns one row a sentence, pooled as the tower says."""
         layered = self.pooling == "mean-layers-1-2-last"
-        answer = self.network(input_ids=tokens, attention_mask=mask, output_hidden_states=layered)
+        answer = self.network(inputs_embeds=_embedded(self, tokens), attention_mask=mask, output_hidden_states=layered)
         if layered:
             states = [answer.hidden_states[index] for index in (1, 2, -1)]
             return torch.stack(states).mean(dim=0).mean(dim=1)
@@ -315,15 +334,20 @@ class Gpt(nn.Module):
         self.network = GPT2Model(GPT2Config(**settings, attn_implementation="sdpa"))
         self.dim, self.pooling = int(tower.settings["n_embd"]), tower.pooling
 
+    def embed_tokens(self, tokens: Int[Tensor, "sentence token"]) -> Float[Tensor, "sentence token width"]:
+        """Returns the rows of the token embedding."""
+        rows: Tensor = self.network.wte(tokens)
+        return rows
+
     def hidden(
-        self, tokens: Int[Tensor, "sentence token"], mask: Int[Tensor, "sentence token"]
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
     ) -> Float[Tensor, "sentence token width"]:
         """Returns every token's state: what language pre-training predicts the next token from."""
-        states: Tensor = self.network(input_ids=tokens, attention_mask=mask).last_hidden_state
+        states: Tensor = self.network(inputs_embeds=_embedded(self, tokens), attention_mask=mask).last_hidden_state
         return states
 
     def forward(
-        self, tokens: Int[Tensor, "sentence token"], mask: Int[Tensor, "sentence token"]
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
     ) -> Float[Tensor, "sentence width"]:
         """Returns one row a sentence."""
         return _pool(self.hidden(tokens, mask), mask, self.pooling)
@@ -338,6 +362,13 @@ VISION_ENCODERS: dict[str, Any] = {
     "film": Film,
 }
 TEXT_ENCODERS: dict[str, Any] = {"clip-text": ClipText, "bert": Bert, "gpt": Gpt}
+
+
+def _embedded(
+    encoder: ClipText | Bert | Gpt, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"]
+) -> Float[Tensor, "sentence token width"]:
+    """Returns the embeddings of ids; what are embeddings already stay as they are."""
+    return tokens if tokens.is_floating_point() else encoder.embed_tokens(tokens)
 
 
 def _as_map(tokens: Float[Tensor, "case token width"], rows: int) -> Float[Tensor, "case width rows columns"]:
