@@ -10,7 +10,7 @@ Source: Lu et al. 2023, arXiv:2306.07831, section 3.3 (spatial smoothing); the c
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Real
+from jaxtyping import Float, Float32, Float64, Int64, Real
 
 from vesalius.errors import ShapeMismatch, ValueOutOfRange
 
@@ -70,3 +70,24 @@ def smooth(values: Float[np.ndarray, "patch column"], nearest: Int64[np.ndarray,
         total += rows[nearest[:, place]]
     mean: Float64[np.ndarray, "patch column"] = total / max(nearest.shape[1], 1)
     return mean
+
+
+def smooth_features(
+    embeddings: Float32[np.ndarray, "patch dim"], nearest: Int64[np.ndarray, "patch k"], *, block: int = 2048
+) -> Float32[np.ndarray, "patch dim"]:
+    """Mean of each patch's unit vector over its neighbours, made a unit vector again; a block of patches at a time.
+
+    Where neighbours cancel to nothing, the patch keeps its own.
+
+    Raises:
+        ShapeMismatch: Another number of patches.
+    """
+    if embeddings.ndim != 2 or len(embeddings) != len(nearest):
+        raise ShapeMismatch(f"embeddings {embeddings.shape}, neighbours {nearest.shape}; expected one row a patch")
+    smoothed = np.empty_like(embeddings)
+    for start in range(0, len(embeddings), block):
+        mean = embeddings[nearest[start : start + block]].mean(axis=1)
+        length = np.linalg.norm(mean, axis=1, keepdims=True)
+        own = embeddings[start : start + block]
+        smoothed[start : start + block] = np.where(length > 1e-6, mean / np.maximum(length, 1e-6), own)
+    return smoothed
