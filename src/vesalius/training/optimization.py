@@ -45,6 +45,11 @@ def build_optimizer(module: nn.Module, options: OptimizationOptions, precision: 
     )
 
 
+def build_sgd(module: nn.Module, options: OptimizationOptions, momentum: float) -> torch.optim.SGD:
+    """Returns stochastic gradient descent with momentum over `module`; its weight decay is part of the gradient."""
+    return torch.optim.SGD(parameter_groups(module, options.weight_decay), lr=options.learning_rate, momentum=momentum)
+
+
 def learning_rate(step: int, steps: int, options: OptimizationOptions) -> float:
     """Learning rate of `step` (counted from 0) of `steps`: a straight climb, then half a cosine down to its last share."""
     warmup = min(round(options.warmup * steps), steps - 1)
