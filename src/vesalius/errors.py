@@ -290,6 +290,7 @@ EXTRAS = {
     "films": (
         "torch",
         "transformers",
+        "tokenizers",
         "monai",
         "lightning_fabric",
         "safetensors",
@@ -307,6 +308,6 @@ EXTRAS = {
         "matplotlib",
         "nibabel",
     ),
-    "slides": ("openslide", "openslide_bin", "tifffile"),
+    "slides": ("openslide", "openslide_bin", "tifffile", "imagecodecs"),
 }
 """Modules that are not there after a plain `pip install vesalius`, under the extra of pyproject.toml that brings them."""

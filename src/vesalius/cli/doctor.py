@@ -19,7 +19,7 @@ from vesalius.errors import EXTRAS
 State = Literal["ok", "absent", "warning"]
 LITTLE_DISK_GB = 5.0
 GB = 1e9
-PARTS = {"films": "reading, training, bundles, reports of films"}
+PARTS = {"films": "reading, training, bundles, reports of films", "slides": "whole slides, and heat maps that slide viewers open"}
 """What each extra is for."""
 
 

@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import UInt8
 
-from vesalius.errors import CorruptStream, FileMissing, MissingSpacing, NotAnImage, TooLarge, ValueOutOfRange
+from vesalius.errors import CorruptStream, FileMissing, MissingDependency, MissingSpacing, NotAnImage, TooLarge, ValueOutOfRange
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
@@ -150,6 +150,7 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
 
     Raises:
         FileMissing: No such file.
+        MissingDependency: OpenSlide is not installed; the message has the command.
         MissingSpacing: The file does not say its scale; pass `mpp` (`--mpp` on the command line).
         NotAnImage: Neither OpenSlide nor the DICOM reader takes it.
         UnsupportedEncoding: A DICOM slide that is not tiled, or not in colour.
@@ -160,8 +161,10 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         raise FileMissing("there is no slide at that path")
     if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
         raise ValueOutOfRange(f"{mpp} micrometres per pixel; a slide has {PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]}")
-    import openslide
-
+    try:
+        import openslide
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "reading a slide") or error from error
     try:
         handle = openslide.OpenSlide(path)
     except openslide.OpenSlideError:

@@ -117,7 +117,7 @@ def _judge(
 def _draw_patients(
     labels: Int64[np.ndarray, "slide"], patients: Shaped[np.ndarray, "slide"], resamples: int, seed: int
 ) -> Float64[np.ndarray, "draw slide"]:
-    """How often each slide counts: once in the first row; then as often as its patient was drawn among those of the same classes."""
+    """How often each slide counts: once in the first row, then as often as its patient was drawn among those of its classes."""
     names, number = np.unique(patients, return_inverse=True)
     classes = [tuple(np.unique(labels[number == patient])) for patient in range(len(names))]
     random = np.random.default_rng(seed)
