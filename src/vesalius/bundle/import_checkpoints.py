@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vesalius.bundle import format as layout
-from vesalius.errors import BundleError, TokenizerError, VesaliusError, WrongDigest
+from vesalius.errors import BundleError, CheckpointMismatch, TokenizerError, VesaliusError, WrongDigest
+from vesalius.models.checkpoints import IMAGE_TEXT_FAMILIES, FamilyFacts, read_checkpoint
 from vesalius.models.contracts import FamilyContract, family_contract
 from vesalius.models.public_weights import public_weights
 from vesalius.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vesalius.models.clip_config import ImageTextConfig
     from vesalius.types import ProgressCallback
 
@@ -82,7 +83,8 @@ def import_checkpoints(
         progress: Called as files are read.
 
     Raises:
-        BundleError: No such file, one that holds code, two that do not belong together, or weights that are not numbers.
+        BundleError: No such file, or two that do not belong together.
+        CheckpointUnreadable: A file that holds code, or is broken.
         WrongDigest: A file is not the one it is said to be.
         CheckpointMismatch: A file of another layout; the message names its keys, and the family it is of where one is found.
     """
@@ -90,25 +92,35 @@ def import_checkpoints(
         raise BundleError(f"no checkpoint of family {family!r} holds both towers; there are: {', '.join(get_args(Family))}")
     if sha256 and len(sha256) != len(paths):
         raise WrongDigest(f"{len(sha256)} digests were given for {len(paths)} files; give --sha256 once a file, in their order")
+    if not paths:
+        raise BundleError("no checkpoint was given; `vesalius bundle import FILE --family NAME --tokenizer FILE --out BUNDLE`")
     files = [_identify(path, family, sha256[number] if sha256 else None) for number, path in enumerate(paths)]
     _check_different(files)
-    config, notes, weights = None, [], []
-    for number, path in enumerate(paths):
-        found, state, facts = _read(path, family)
-        if config is not None and found != config:
+    members = group_files(paths, family)
+    configs: list[ImageTextConfig] = []
+    notes: list[str] = []
+    weights = [folder / f"weights-{number}.safetensors" for number in range(1, len(members) + 1)]
+    for number, member in enumerate(members):
+        config, state, facts = _read(member, family)
+        if configs and config != configs[0]:
             raise BundleError(
-                f"{path.name} and {paths[0].name} have networks of different sizes; an ensemble needs the same: import each alone"
+                f"{member[0].name} and {members[0][0].name} have networks of different sizes; an ensemble needs the same: "
+                "import each alone"
             )
-        config = found
-        weights.append(folder / f"weights-{number + 1}.safetensors")
-        _keep(path, found, state, weights[-1])
-        notes += [note for note in getattr(facts, "notes", ()) if note not in notes]
+        configs.append(config)
+        _keep(state, weights[number])
+        notes += [note for note in facts.notes if note not in notes]
         if progress is not None:
-            progress(number + 1, len(paths))
-    if config is None:
-        raise BundleError("no checkpoint was given; `vesalius bundle import FILE --family NAME --tokenizer FILE --out BUNDLE`")
-    contract = family_contract(family).at_size(config.vision.size_px)
-    return Checkpoints(config, contract, tuple(weights), tuple(files), tuple(notes))
+            progress(number + 1, len(members))
+    contract = family_contract(family).at_size(configs[0].vision.size_px)
+    return Checkpoints(configs[0], contract, tuple(weights), tuple(files), tuple(notes))
+
+
+def group_files(paths: Sequence[Path], family: Family) -> list[tuple[Path, ...]]:
+    """Returns the files of each checkpoint: one, or for a family whose towers lie in two files both, or the folder with them."""
+    if family == "biovil" and not any(path.is_dir() for path in paths):
+        return [tuple(paths)]
+    return [(path,) for path in paths]
 
 
 def read_tokenizer(path: Path, family: Family, config: ImageTextConfig, *, smaller: bool = False) -> tuple[Tokenizer, list[str]]:
@@ -185,64 +197,46 @@ def _check_different(files: Sequence[dict[str, str]]) -> None:
         seen[file["sha256"]] = file["name"]
 
 
-def _read(path: Path, family: Family) -> tuple[ImageTextConfig, dict[str, Any], Any]:
-    try:
-        with _unpacked(path) as file:
-            read: tuple[ImageTextConfig, dict[str, Any], Any] = _reader()(file, family)
-            return read
-    except pickle.UnpicklingError as error:
-        raise BundleError(
-            f"{path.name} holds Python objects beside tensors and was refused unread: unpickling them could run any code; "
-            "ask its authors for a plain state dict or a safetensors file"
-        ) from error
-    except VesaliusError as error:
-        other = _family_that_reads(path, family)
-        if other is not None:
-            raise type(error)(f"{error}\n{path.name} reads as a checkpoint of {other}: try --family {other}") from error
-        raise
-
-
-def _family_that_reads(path: Path, wrong: Family) -> str | None:
-    """Returns the other family whose layout the file has, if there is one."""
-    for family in get_args(Family):
-        if family == wrong:
-            continue
+def _read(member: tuple[Path, ...], family: Family) -> tuple[ImageTextConfig, dict[str, Tensor], FamilyFacts]:
+    with _unpacked(member) as files:
         try:
-            with _unpacked(path) as file:
-                _reader()(file, family)
-        except (VesaliusError, pickle.UnpicklingError, RuntimeError, KeyError, ValueError, OSError):
+            return read_checkpoint(files, family)
+        except CheckpointMismatch as error:
+            other = _family_that_reads(files, family)
+            if other is not None:
+                names = ", ".join(path.name for path in member)
+                error.args = (f"{error}\n{names} reads as a checkpoint of {other}: try --family {other}",)
+            raise
+
+
+def _family_that_reads(files: tuple[Path, ...], wrong: Family) -> str | None:
+    """Returns the other family whose layout the file has, if there is one."""
+    for family in IMAGE_TEXT_FAMILIES:
+        if IMAGE_TEXT_FAMILIES[family] == IMAGE_TEXT_FAMILIES[wrong]:
+            continue  # the same layout, and just found not to be the file's
+        try:
+            read_checkpoint(files, family)
+        except VesaliusError:
             continue
-        return str(family)
+        return family
     return None
 
 
-def _reader() -> Any:
-    return import_module("vesalius.models.checkpoints").read_checkpoint
-
-
 @contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
+def _unpacked(member: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
     """Yields the checkpoint itself, out of the zip that MedCLIP comes in; a file of torch is a zip too, and is left alone."""
-    inside = []
-    if path.is_file() and zipfile.is_zipfile(path):
+    path, inside = member[0], []
+    if len(member) == 1 and path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             inside = [name for name in archive.namelist() if name.rpartition("/")[2] == PACKED]
     if len(inside) != 1:
-        yield path
+        yield member
         return
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-        yield Path(archive.extract(inside[0], folder))
+        yield (Path(archive.extract(inside[0], folder)),)
 
 
-def _keep(path: Path, config: ImageTextConfig, state: dict[str, Any], target: Path) -> None:
-    """Writes a state once it fits the towers, whole, and every number of it is one."""
-    import torch
+def _keep(state: dict[str, Tensor], target: Path) -> None:
     from safetensors.torch import save_file
 
-    from vesalius.models.clip import ImageTextModel
-
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
-    if broken:
-        raise BundleError(f"{path.name} has values that are no numbers in {', '.join(broken[:5])}; fetch the checkpoint again")
-    ImageTextModel(config).load_state_dict(state)
     save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, target)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -115,8 +114,9 @@ class Command:
 
     def _import_run(self, path: Path) -> tuple[str, list[str]]:
         from vesalius.bundle.image_text import save_image_text
+        from vesalius.training.image_text_run import load_image_text_run
 
-        run: Any = import_module("vesalius.training.image_text").load_image_text_run(path)
+        run = load_image_text_run(path)
         if self.sha256:
             raise RunError("--sha256 is for authors' files; a run's weights were made here")
         provenance = {
@@ -132,7 +132,7 @@ class Command:
             self.out,
             name=self.name or self.out.resolve().name,
             config=run.config,
-            weights=list(run.weights),
+            weights=run.weights,
             tokenizer=run.tokenizer,
             contract=run.contract,
             family="vesalius",

@@ -13,29 +13,33 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.image_text import SENTENCES, make_config, make_model, make_tokenizer
 from vesalius.bundle import import_checkpoints as importing
 from vesalius.bundle.image_text import load_image_text
-from vesalius.bundle.import_checkpoints import import_checkpoints, read_tokenizer
+from vesalius.bundle.import_checkpoints import group_files, import_checkpoints, read_tokenizer
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
-from vesalius.errors import BundleError, TokenizerError, WrongDigest
+from vesalius.errors import BundleError, CheckpointMismatch, CheckpointUnreadable, TokenizerError, WrongDigest
+from vesalius.models.checkpoints import FamilyFacts, read_checkpoint
 from vesalius.models.clip_config import ImageTextConfig
+from vesalius.models.preprocessing import Preprocessing
 from vesalius.models.tokenizer import Tokenizer
 
 
-def stand_in(path: Path, family: str) -> tuple[ImageTextConfig, dict[str, torch.Tensor], Any]:
+def stand_in(files: tuple[Path, ...], family: str) -> tuple[ImageTextConfig, dict[str, torch.Tensor], FamilyFacts]:
     """Reads what `write` wrote, of its own family only."""
-    held = torch.load(path, weights_only=True)
+    held = torch.load(files[0], weights_only=True)
     if held["family"] != family:
-        raise BundleError(f"{path.name} has keys of no {family}")
-    return ImageTextConfig.from_json(held["config"]), held["state"], None
+        raise CheckpointMismatch("other keys", missing=["visual.proj"])
+    notes = tuple(f"read {len(files)} file(s)" for _ in files[1:])
+    facts = FamilyFacts(family, "tiny", 0, 0, (), (), (), (), notes)
+    return ImageTextConfig.from_json(held["config"]), held["state"], facts
 
 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_reader", lambda: stand_in)
+    monkeypatch.setattr(importing, "read_checkpoint", stand_in)
 
 
 def write(
@@ -93,16 +97,20 @@ class Evil:
 
 def test_a_file_that_would_run_code_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importing, "read_checkpoint", read_checkpoint)
     torch.save({"state": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(BundleError, match=r"evil\.pt holds Python objects .* could run any code"):
+    with pytest.raises(CheckpointUnreadable, match=r"evil\.pt holds Python objects .* could run any code"):
         import_checkpoints([tmp_path / "evil.pt"], "medclip", tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
 def test_the_wrong_family_names_the_right_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pt", family="biomedclip")
-    with pytest.raises(BundleError, match="reads as a checkpoint of biomedclip: try --family biomedclip"):
+    with pytest.raises(CheckpointMismatch, match="reads as a checkpoint of biomedclip: try --family biomedclip") as caught:
         import_checkpoints([path], "chexzero", tmp_path)
+    assert caught.value.missing == ("visual.proj",)
+    with pytest.raises(CheckpointMismatch, match=r"^other keys$"):
+        import_checkpoints([write(tmp_path / "b.pt", family="unheard")], "chexzero", tmp_path)
     with pytest.raises(BundleError, match="no checkpoint of family 'cxr-mae' holds both towers"):
         import_checkpoints([path], "cxr-mae", tmp_path)  # type: ignore[arg-type]
 
@@ -131,10 +139,14 @@ def test_an_ensemble_is_of_different_files_and_equal_networks(tmp_path: Path) ->
         import_checkpoints([tmp_path / "absent.pt"], "medclip", tmp_path)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.pt", log_scale=torch.tensor(float("nan")))
-    with pytest.raises(BundleError, match="no numbers in log_scale"):
-        import_checkpoints([path], "medclip", tmp_path)
+def test_towers_in_two_files_are_one_checkpoint_and_so_is_a_folder(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{seed}.pt", seed=seed, family="biovil") for seed in range(2)]
+    read = import_checkpoints(files, "biovil", tmp_path)
+    assert (len(read.weights), len(read.files)) == (1, 2)
+    assert read.notes == ("read 2 file(s)",)
+    (tmp_path / "one").mkdir()
+    assert group_files([tmp_path / "one", files[0]], "biovil") == [(tmp_path / "one",), (files[0],)]
+    assert group_files(files, "medclip") == [(files[0],), (files[1],)]
 
 
 def test_the_zip_that_medclip_comes_in_is_opened(tmp_path: Path) -> None:
@@ -210,3 +222,50 @@ def test_a_bundle_that_is_there_stays_unless_told_otherwise(
     assert load_image_text(tmp_path / "b").id == before
     assert main(["bundle", "import", str(second), *rest, "--overwrite"]) == EXIT_OK
     assert load_image_text(tmp_path / "b").id != before
+
+
+def write_run(path: Path, *, members: int = 1, **change: object) -> Path:
+    """What a finished run of `vesalius train image-text` leaves."""
+    tokenizer = make_tokenizer()
+    config = make_config(tokenizer)
+    (path / "checkpoints").mkdir(parents=True)
+    names = [f"best-{seed}.safetensors" for seed in range(members)]
+    for seed, name in enumerate(names):
+        save_file(make_model(config, seed).state_dict(), path / "checkpoints" / name)
+    (path / "tokenizer.json").write_bytes(tokenizer.to_bytes())
+    (path / "run.toml").write_text("")
+    about = {"sites": ["A"], "store_fingerprint": "0" * 64, "options": {"steps": 2}, "best": {"step": 1}, "films": {"train": 9}}
+    model = {"format": 1, "kind": "image-text", "seconds": 1.0, "findings": [], "weights": names, "config": config.to_json()}
+    contract = Preprocessing(store_size_px=80, size_px=64, channels=3)
+    (path / "model.json").write_text(json.dumps(model | about | {"preprocessing": contract.to_json()} | change))
+    return path
+
+
+def test_a_run_brings_its_own_words_and_its_own_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", members=2)
+    assert main(["bundle", "import", str(run), "--out", str(tmp_path / "b"), "--json"]) == EXIT_OK
+    bundle = load_image_text(tmp_path / "b")
+    assert (bundle.family, bundle.members, bundle.contract.size_px) == ("vesalius", 2, 64)
+    assert bundle.tokenizer.sha256 == make_tokenizer().sha256
+    assert bundle.description["provenance"]["training_sites"] == ["A"]
+    tokens, mask = map(torch.from_numpy, bundle.encode(SENTENCES))
+    for seed, model in enumerate(bundle.models):
+        torch.testing.assert_close(model.embed_texts(tokens, mask), make_model(bundle.config, seed).embed_texts(tokens, mask))
+    assert json.loads(capsys.readouterr().out)["id"] == bundle.id
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "words"),
+    [
+        ({"kind": "classifier"}, [], "expected one of `vesalius train image-text`"),
+        ({}, ["--family", "chexzero"], "a run brings its own family and tokenizer"),
+        ({}, ["--sha256", "0" * 64], "--sha256 is for authors' files"),
+    ],
+)
+def test_a_run_of_another_recipe_and_flags_that_are_not_for_runs_are_refused(
+    tmp_path: Path, change: dict[str, object], arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", **change)
+    assert main(["bundle", "import", str(run), "--out", str(tmp_path / "b"), *arguments]) == EXIT_USAGE
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
