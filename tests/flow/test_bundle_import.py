@@ -1,0 +1,103 @@
+"""From a file in CheXzero's layout and a vocabulary in CLIP's to a bundle: the whole way, by the command line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import vesalius as vs
+from tests.bundles import make_film
+from vesalius.bundle.image_text import ImageTextBundle
+from vesalius.cli import EXIT_OK, EXIT_USAGE, main
+from vesalius.models.contracts import FAMILY_CONTRACTS
+
+MERGES = [("n", "o</w>"), ("e", "f"), ("ef", "f"), ("u", "s"), ("eff", "us"), ("i", "o"), ("io", "n</w>"), ("effus", "ion</w>")]
+VOCABULARY = 2 * 256 + len(MERGES) + 2
+WIDTH, LAYERS, CONTEXT = 64, 2, 12
+
+
+def openai_state(seed: int, vocabulary: int = VOCABULARY) -> dict[str, Tensor]:
+    """Random weights under the names and shapes of openai/CLIP's state dict, for the smallest network of that make."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def block(prefix: str) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"attn.in_proj_weight": (3 * WIDTH, WIDTH), "attn.in_proj_bias": (3 * WIDTH,)}
+        shapes |= {"attn.out_proj.weight": (WIDTH, WIDTH), "attn.out_proj.bias": (WIDTH,)}
+        shapes |= {f"ln_{n}.{part}": (WIDTH,) for n in (1, 2) for part in ("weight", "bias")}
+        shapes |= {"mlp.c_fc.weight": (4 * WIDTH, WIDTH), "mlp.c_fc.bias": (4 * WIDTH,)}
+        shapes |= {"mlp.c_proj.weight": (WIDTH, 4 * WIDTH), "mlp.c_proj.bias": (WIDTH,)}
+        return {f"{prefix}.{name}": shape for name, shape in shapes.items()}
+
+    shapes: dict[str, tuple[int, ...]] = {
+        "positional_embedding": (CONTEXT, WIDTH),
+        "text_projection": (WIDTH, 32),
+        "logit_scale": (),
+    }
+    shapes |= {"visual.class_embedding": (WIDTH,), "visual.positional_embedding": (1 + 7 * 7, WIDTH), "visual.proj": (WIDTH, 32)}
+    shapes |= {"visual.conv1.weight": (WIDTH, 3, 32, 32), "token_embedding.weight": (vocabulary, WIDTH)}
+    for norm in ("visual.ln_pre", "visual.ln_post", "ln_final"):
+        shapes |= {f"{norm}.weight": (WIDTH,), f"{norm}.bias": (WIDTH,)}
+    for layer in range(LAYERS):
+        shapes |= block(f"visual.transformer.resblocks.{layer}") | block(f"transformer.resblocks.{layer}")
+    return {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    path = tmp_path / "bpe_simple_vocab_16e6.txt.gz"
+    path.write_bytes(gzip.compress(("#version: tiny\n" + "\n".join(map(" ".join, MERGES))).encode()))
+    return path
+
+
+def test_an_ensemble_of_checkpoints_becomes_one_bundle(
+    tmp_path: Path, vocabulary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"best_{seed}.pt" for seed in range(2)]
+    for seed, path in enumerate(files):
+        torch.save(openai_state(seed), path)
+    command = ["bundle", "import", *map(str, files), "--family", "chexzero", "--tokenizer", str(vocabulary), "--json"]
+    assert main([*command, "--out", str(tmp_path / "bundle")]) == EXIT_OK
+    answer = json.loads(capsys.readouterr().out)
+    bundle = vs.load(tmp_path / "bundle")
+    assert isinstance(bundle, ImageTextBundle)
+    assert (bundle.id, bundle.members, bundle.family) == (answer["id"], 2, "chexzero")
+    assert bundle.contract == FAMILY_CONTRACTS["chexzero"]
+    assert bundle.config.text.context_length == CONTEXT
+    assert main(["bundle", "verify", str(tmp_path / "bundle")]) == EXIT_OK
+
+    tokens, mask = map(torch.from_numpy, bundle.encode(["effusion", "no effusion"]))
+    assert tokens[1, :4].tolist() == [VOCABULARY - 2, 512, 512 + len(MERGES) - 1, VOCABULARY - 1]
+    films = torch.from_numpy(bundle.contract.apply([make_film(seed) for seed in range(3)]))
+    contrasts = []
+    for model in bundle.each_model():
+        with torch.inference_mode():
+            images, texts = model.embed_images(films), model.embed_texts(tokens, mask)
+        np.testing.assert_allclose(images.norm(dim=1), 1.0, atol=1e-5)
+        contrasts.append((images @ texts.T).numpy())
+    assert np.abs(contrasts[0] - contrasts[1]).max() > 1e-3  # two checkpoints, two answers
+
+
+def test_the_vocabulary_of_another_model_stops_it(tmp_path: Path, vocabulary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(openai_state(0, vocabulary=VOCABULARY + 5), tmp_path / "a.pt")
+    command = ["bundle", "import", str(tmp_path / "a.pt"), "--family", "openai-clip", "--tokenizer", str(vocabulary)]
+    assert main([*command, "--out", str(tmp_path / "b")]) == EXIT_USAGE
+    assert f"{VOCABULARY} tokens and the checkpoint's embedding {VOCABULARY + 5} rows" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_every_key_that_differs_is_named(tmp_path: Path, vocabulary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = openai_state(0)
+    state["visual.extra"] = state.pop("visual.ln_post.bias")
+    state["visual.proj"] = state["visual.proj"][:, :-1]
+    torch.save(state, tmp_path / "a.pt")
+    command = ["bundle", "import", str(tmp_path / "a.pt"), "--family", "chexzero", "--tokenizer", str(vocabulary)]
+    assert main([*command, "--out", str(tmp_path / "b")]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    for words in ("visual.extra", "visual.ln_post.bias", "visual.proj"):
+        assert words in said
