@@ -279,16 +279,21 @@ class ClipText(nn.Module):
         rows: Tensor = self.network.embeddings.token_embedding(tokens)
         return rows
 
-    def forward(
+    def hidden(
         self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
-    ) -> Float[Tensor, "sentence width"]:
-        """Returns one row a sentence; a causal model does not see what is padded behind the end."""
+    ) -> Float[Tensor, "sentence token width"]:
+        """Returns every token's state; a causal model does not see what is padded behind the end, so `mask` is not asked."""
         network = self.network  # transformers' own forward takes no embeddings; these are its steps
         states = network.embeddings(inputs_embeds=_embedded(self, tokens))
         encoded = network.encoder(inputs_embeds=states, attention_mask=None, is_causal=True).last_hidden_state
-        hidden = network.final_layer_norm(encoded)
-        ends: Tensor = hidden[torch.arange(len(tokens), device=tokens.device), mask.sum(dim=1) - 1]
-        return ends
+        hidden: Tensor = network.final_layer_norm(encoded)
+        return hidden
+
+    def forward(
+        self, tokens: Int[Tensor, "sentence token"] | Float[Tensor, "sentence token width"], mask: Int[Tensor, "sentence token"]
+    ) -> Float[Tensor, "sentence width"]:
+        """Returns one row a sentence."""
+        return _pool(self.hidden(tokens, mask), mask, "end")
 
 
 class Bert(nn.Module):
