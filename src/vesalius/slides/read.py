@@ -180,6 +180,30 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         raise
 
 
+def is_slide(path: str | Path) -> bool:
+    """Says, without opening it whole, whether a file is a slide: a format of OpenSlide, or DICOM of slide microscopy.
+
+    False as well where OpenSlide is not installed and the file is no DICOM slide.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    if _is_dicom(path):
+        import pydicom
+
+        tags = ["Modality", "TotalPixelMatrixColumns"]
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        except (OSError, ValueError, AttributeError, KeyError, EOFError):
+            return False
+        return "TotalPixelMatrixColumns" in header or header.get("Modality") == "SM"
+    try:
+        import openslide
+    except ModuleNotFoundError:
+        return False
+    return openslide.OpenSlide.detect_format(path) is not None
+
+
 class OpenSlideSlide(Slide):
     """A slide that OpenSlide opened."""
 

@@ -1,0 +1,237 @@
+"""Whole slides read by words: features once, then any number of prompt sets; one line of JSON a slide, and what lies beside it.
+
+reader = SlideWords(vesalius.load("bundles/patch-text"), prompt_sets)
+answer = reader.answer("slide.svs", features="features")
+answer.prediction.to_json()
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from vesalius.bundle.side_files import place_in
+from vesalius.errors import ValueOutOfRange, VesaliusError
+from vesalius.inference.film import Precision
+from vesalius.inference.slide import ExtractOptions, SlideEncoder, extract_features
+from vesalius.reporting.patch_table import write_patch_table
+from vesalius.slides.patches import PatchGrid
+from vesalius.slides.read import open_slide
+from vesalius.types import Failure, Finding, Prediction
+from vesalius.zeroshot.slide_scores import ClassTexts, PoolOptions, SlideScores, embed_prompt_sets, rules_of, score_slide
+
+if TYPE_CHECKING:
+    from vesalius.bundle.image_text import ImageTextBundle
+    from vesalius.inference.feature_file import SlideFeatures
+    from vesalius.slides.read import Slide
+    from vesalius.types import ProgressCallback
+
+TEXTS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class SlideOptions:
+    """How slides are read by words.
+
+    Attributes:
+        grid: How a slide is cut; None: as the family's authors do.
+        mpp: Micrometres per pixel of level 0, where the files do not say.
+        pool: How patch scores become a slide's.
+        rule: Which of the pooled scores is the answer: `top-K` for a K that is pooled, or `mean`.
+        extract: Batch size and reading threads.
+    """
+
+    grid: PatchGrid | None = None
+    mpp: float | None = None
+    pool: PoolOptions = field(default_factory=PoolOptions)
+    rule: str = "top-50"
+    extract: ExtractOptions = field(default_factory=ExtractOptions)
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """Folders for what may lie beside an answer; None: not written.
+
+    Attributes:
+        heatmap: `CASE.CLASS.png`: the whole slide under the scores of each class.
+        pyramid: `CASE.CLASS.tif`: the same for slide viewers.
+        table: `CASE.parquet`: a row a patch; and `CASE.json`: every pooling, with the spread over prompt sets.
+    """
+
+    heatmap: Path | None = None
+    pyramid: Path | None = None
+    table: Path | None = None
+
+
+@dataclass(frozen=True)
+class SlideAnswer:
+    """What the words say of one slide.
+
+    Attributes:
+        prediction: The line: one finding a class, its `logit` the pooled score, median over the prompt sets; no probability.
+        scores: Of every way of pooling, every prompt set, and every patch.
+        features: Where the slide's features lie.
+    """
+
+    prediction: Prediction
+    scores: SlideScores
+    features: SlideFeatures
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns, for every way of pooling and every class, the median over prompt sets with minimum and maximum."""
+        names = [finding.name for finding in self.prediction.findings]
+        pooled = {
+            rule: {
+                name: dict(zip(("minimum", "median", "maximum"), map(float, np.quantile(values[:, at], [0, 0.5, 1])), strict=True))
+                for at, name in enumerate(names)
+            }
+            for rule, values in self.scores.pooled.items()
+        }
+        sets = len(next(iter(self.scores.pooled.values())))
+        line = self.prediction.to_json()
+        return {
+            "case": line["case"],
+            "bundle": line["bundle"],
+            "patches": len(self.features),
+            "prompt_sets": sets,
+            "pooled": pooled,
+        }
+
+
+@dataclass
+class SlideWords:
+    """A bundle of kind `image-text` and the words it is asked: every slide is then one call.
+
+    Args:
+        bundle: From `vesalius.load`.
+        prompt_sets: From class to its sentences; one set, or many of the same classes.
+        options: See `SlideOptions`.
+        precision: What the vision towers are held in; words are embedded in float32.
+        device: `auto` takes an accelerator where there is one.
+
+    Raises:
+        BundleError: A model of grey films.
+        TextTooLong: A sentence of more tokens than the text tower reads.
+        ValueOutOfRange: A rule that is not among what is pooled.
+    """
+
+    bundle: ImageTextBundle
+    prompt_sets: Sequence[Mapping[str, ClassTexts]]
+    options: SlideOptions = field(default_factory=SlideOptions)
+    precision: Precision = "float32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        rules = rules_of(self.options.pool.ks)
+        if self.options.rule not in rules:
+            raise ValueOutOfRange(f"{self.options.rule!r} is not among what is pooled; choose one of: {', '.join(rules)}")
+        models = tuple(self.bundle.each_model())
+        self.columns = embed_prompt_sets(lambda texts: embed_texts(self.bundle, models, texts), self.prompt_sets)
+        name = self.bundle.reference
+        self.encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
+
+    def answer(
+        self,
+        path: str | Path,
+        *,
+        features: str | Path,
+        case: str | None = None,
+        files: SideFiles = SideFiles(),
+        progress: ProgressCallback | None = None,
+    ) -> SlideAnswer:
+        """Reads one slide by words.
+
+        Args:
+            path: The slide.
+            features: Folder of feature files: `CASE.h5`, taken up where it is there.
+            case: The slide's name in the answer; None: the path as given.
+            files: What to write beside the answer.
+            progress: Called with (patches done, of how many).
+
+        Raises:
+            VesaliusError: What `open_slide` and `extract_features` raise.
+        """
+        started = time.perf_counter()
+        case = case or Path(path).as_posix()
+        with open_slide(path, mpp=self.options.mpp) as slide:
+            place = place_in(Path(features), case)
+            out = place.with_name(f"{place.name}.h5")
+            options = self.options
+            stored = extract_features(slide, self.encoder, out, grid=options.grid, options=options.extract, progress=progress)
+            batches = (self.encoder.project(rows) for rows in stored.batches())
+            scores = score_slide(batches, self.columns, stored.coordinates, options.pool)
+            logits = np.median(scores.pooled[options.rule], axis=0)
+            findings = tuple(Finding(name, float(logit)) for name, logit in zip(self.columns.names, logits, strict=True))
+            prediction = Prediction(
+                case,
+                slide.slide_id,
+                self.bundle.reference,
+                findings,
+                warnings=slide.warnings,
+                seconds=time.perf_counter() - started,
+            )
+            answer = SlideAnswer(prediction, scores, stored)
+            self._write(answer, slide, files)
+        return answer
+
+    def try_answer(self, path: str | Path, *, features: str | Path, case: str | None = None, **more: Any) -> Prediction:
+        """Returns the line of `answer`, or a line with the error of a slide that could not be read."""
+        started = time.perf_counter()
+        try:
+            return self.answer(path, features=features, case=case, **more).prediction
+        except VesaliusError as error:
+            failure = Failure(error.code, str(error))
+        except OSError as error:
+            words = f"the slide could not be read: {error.strerror or type(error).__name__}; check the disk and its permissions"
+            failure = Failure("unreadable", words)
+        seconds = time.perf_counter() - started
+        return Prediction(case or Path(path).as_posix(), None, self.bundle.reference, error=failure, seconds=seconds)
+
+    def _write(self, answer: SlideAnswer, slide: Slide, files: SideFiles) -> None:
+        from vesalius.reporting.slide_map import PatchScores, draw_map, file_name, write_pyramid
+
+        case, names = answer.prediction.case, self.columns.names
+        if files.table is not None:
+            place = place_in(files.table, case)
+            coordinates = answer.features.coordinates
+            write_patch_table(place.with_name(f"{place.name}.parquet"), coordinates, answer.scores.patches, names)
+            place.with_name(f"{place.name}.json").write_text(json.dumps(answer.to_json(), indent=1, allow_nan=False) + "\n")
+        side = answer.features.side_level0 or 0.0
+        for at, finding in enumerate(answer.prediction.findings):
+            map_ = PatchScores(finding.name, answer.features.coordinates, side, answer.scores.patches[:, at])
+            if files.heatmap is not None:
+                place = place_in(files.heatmap, case)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                heading = f"{self.options.rule} score {finding.logit:+.3f}, not calibrated; {len(answer.features)} patches"
+                foot = f"{self.bundle.reference} · not for medical use"
+                picture = draw_map(slide, map_, heading=heading, foot=foot)
+                picture.save(place.with_name(f"{place.name}.{file_name(finding.name)}.png"))
+            if files.pyramid is not None:
+                place = place_in(files.pyramid, case)
+                write_pyramid(place.with_name(f"{place.name}.{file_name(finding.name)}.tif"), slide, map_)
+
+
+def embed_texts(bundle: ImageTextBundle, models: Sequence[Any], texts: Sequence[str]) -> Float32[np.ndarray, "member text dim"]:
+    """Returns unit vectors of sentences, one row a sentence and checkpoint.
+
+    Raises:
+        TextTooLong: A sentence of more tokens than the text tower reads.
+    """
+    import torch
+
+    members = []
+    with torch.inference_mode():
+        for model in models:
+            rows = []
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                tokens, mask = bundle.encode(texts[start : start + TEXTS_AT_ONCE])
+                rows.append(model.embed_texts(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy())
+            members.append(np.concatenate(rows))
+    return np.stack(members)
