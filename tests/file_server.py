@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class Behaviour:
         ranges: Does it know Range?
         etag: Sent as ETag where not empty.
         statuses: Answers instead of the file, one a request.
+        pause_s: Rests so long after each 64 kB.
         seen: Range headers of every request, None where there was none.
     """
 
@@ -27,6 +29,7 @@ class Behaviour:
     ranges: bool = True
     etag: str = '"one"'
     statuses: list[int] = field(default_factory=list)
+    pause_s: float = 0.0
     seen: list[str | None] = field(default_factory=list)
 
 
@@ -61,7 +64,12 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
             if behaviour.cut_after:
                 body = body[: behaviour.cut_after.pop(0)]
                 self.close_connection = True
-            self.wfile.write(body)
+            for at in range(0, len(body), 65536):
+                try:
+                    self.wfile.write(body[at : at + 65536])
+                except OSError:
+                    return  # whoever asked has gone
+                time.sleep(behaviour.pause_s)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

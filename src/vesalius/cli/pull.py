@@ -74,7 +74,10 @@ def show(console: Console, pulled: Pulled) -> None:
         return
     if weights.tokenizer is not None:
         console.say(f"its tokenizer: vesalius pull {weights.tokenizer}")
-    console.say(f"next: vesalius bundle import {pulled.path} --family {weights.family} --tokenizer FILE --out BUNDLE")
+    if weights.beside is not None:
+        console.say(f"its other half: vesalius pull {weights.beside}")
+    files = f"{pulled.path}{'' if weights.beside is None else ' OTHER'}"
+    console.say(f"next: vesalius bundle import {files} --family {weights.family} --tokenizer FILE --out BUNDLE")
 
 
 def _published(sha256: str | None, md5: str | None) -> str:

@@ -1,7 +1,8 @@
 """Public weights by name: where they lie, what they hash to, whose they are. The table is `public_weights.json`. Light: no torch.
 
-An address stands here as the authors' own code has it. Where they publish a digest the file is held to it; where they do not, the
-table says so, and the SHA-256 of the first download is kept beside the file, so that it cannot change unseen afterwards.
+An address stands here as the authors' own code has it, or puts it together from the model's name. Where they publish a digest the
+file is held to it; where they do not, the table says so, and the SHA-256 of the first download is kept beside the file, so that it
+cannot change unseen afterwards.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class PublicWeights:
         md5: As published; None where it is not.
         licence: As far as known.
         tokenizer: Name of the vocabulary that belongs to it.
+        beside: Name of the other file of a model in two.
     """
 
     name: str
@@ -43,6 +45,7 @@ class PublicWeights:
     md5: str | None
     licence: str
     tokenizer: str | None
+    beside: str | None = None
 
     @property
     def digest(self) -> Digest | None:

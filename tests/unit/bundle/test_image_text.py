@@ -15,6 +15,7 @@ from vesalius.bundle.format import MANIFEST
 from vesalius.bundle.image_text import ImageTextBundle, load_image_text
 from vesalius.bundle.load import load_predictor
 from vesalius.bundle.predictor import Predictor
+from vesalius.bundle.save import save_bundle
 from vesalius.bundle.verify import verify
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
 from vesalius.errors import BundleChanged, BundleError, TextTooLong, TokenizerError
@@ -178,3 +179,44 @@ def test_inspect_and_verify_tell_of_it_and_predict_refuses(tmp_path: Path, capsy
     assert (answer["kind"], answer["description"]["family"]) == ("image-text", "vesalius")
     assert main(["predict", str(tmp_path / "b"), str(tmp_path / "film.png"), "--out", str(tmp_path / "o.jsonl")]) == EXIT_USAGE
     assert "vesalius zeroshot" in capsys.readouterr().err
+
+
+def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_bundle(tmp_path / "films")
+    films = verify(tmp_path / "films")
+    config = make_config(make_tokenizer())
+    description = films.description | {
+        "kind": "zero-shot",
+        "family": "vesalius",
+        "encoder": config.to_json(),
+        "preprocessing": CONTRACT.to_json(),
+        "prompts": {"name": "two findings"},
+    }
+    text = save({"positive": torch.zeros(2, 1, 24)})
+    weights = [save(make_model(config).state_dict())]
+    statistics = {"mean": np.zeros(3)}
+    save_bundle(tmp_path / "b", description, weights=weights, statistics=statistics, extra={"text.safetensors": text})
+    verified = verify(tmp_path / "b")
+    assert verified.kind == "zero-shot"
+    assert {"text.safetensors", "statistics.safetensors", "weights.safetensors"} <= set(verified.files)
+    card = (tmp_path / "b" / "card.md").read_text()
+    for words in (
+        "Findings: Effusion, Nodule.",
+        "Family: vesalius; 1 checkpoint.",
+        "Calibration and decision rules",
+        "Order, locked",
+    ):
+        assert words in card
+    assert main(["bundle", "inspect", str(tmp_path / "b")]) == EXIT_OK
+    assert "vit of vesalius, 64 px" in capsys.readouterr().out
+    (tmp_path / "b" / "text.safetensors").write_bytes(text + b" ")
+    with pytest.raises(BundleChanged, match=r"text\.safetensors"):
+        verify(tmp_path / "b")
+
+
+def test_a_file_that_points_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "films")
+    description = verify(tmp_path / "films").description
+    with pytest.raises(BundleError, match="stay inside the folder"):
+        save_bundle(tmp_path / "b", description, weights=[b"w"], statistics=None, extra={"../out": b"x"})
+    assert not (tmp_path / "out").exists()

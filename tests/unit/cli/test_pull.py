@@ -44,3 +44,11 @@ def test_what_went_wrong_is_one_line_and_a_code(tmp_path: Path, capsys: pytest.C
     assert json.loads(caught.out)["error"]["code"] == "wrong_digest"
     assert len(caught.err.strip().splitlines()) == 1 + caught.err.count("MB,")
     assert not (tmp_path / "bpe_simple_vocab_16e6.txt.gz").exists()
+
+
+def test_a_model_in_two_files_names_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(Behaviour(b"half")) as url:
+        assert main(["pull", "biovil-words", "--url", url, "--to", str(tmp_path)]) == EXIT_OK
+    shown = capsys.readouterr().out
+    assert "its other half: vesalius pull biovil-images" in shown
+    assert "cxr-bert-specialized.bin OTHER --family biovil" in shown

@@ -203,7 +203,8 @@ def test_the_table_holds_together() -> None:
     assert len(names) == len({line.file for line in lines}) == len(lines)
     for line in lines:
         assert line.url.startswith("https://")
-        assert line.tokenizer is None or line.tokenizer in names
+        assert {line.tokenizer, line.beside} <= names | {None}
+        assert line.family is None or line.tokenizer is not None
         assert line.sha256 is None or (len(line.sha256) == 64 and line.sha256 == line.sha256.lower())
         assert line.md5 is None or len(line.md5) == 32
         assert line.licence
