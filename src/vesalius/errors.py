@@ -193,6 +193,12 @@ class RunError(VesaliusError):
     code = "run"
 
 
+class LossNotFinite(RunError):
+    """The loss stopped being a number: the learning rate is too high, or the precision too low."""
+
+    code = "loss_not_finite"
+
+
 class BundleError(VesaliusError):
     """A bundle that cannot be loaded."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -38,3 +39,12 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
 """A flag is on when it is there; there is no `--no-flag` beside it."""
+
+
+def settings_file(arguments: Sequence[str]) -> Path | None:
+    """Returns the FILE of `--config FILE` or `--config=FILE`; None without it."""
+    for place, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag == "--config" and (equals or place + 1 < len(arguments)):
+            return Path(value if equals else arguments[place + 1])
+    return None

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vesalius.errors import RunError
+from vesalius.errors import LossNotFinite
 from vesalius.training import state
 from vesalius.training.optimization import learning_rate, set_learning_rate
 
@@ -115,7 +115,8 @@ def fit(
     """Trains to the end of `plan`, from the last checkpoint in `folder` if any; writes metrics, checkpoints, best weights.
 
     Raises:
-        RunError: The loss is not finite (lower the learning rate), or the checkpoint belongs to other settings.
+        LossNotFinite: Lower the learning rate.
+        RunError: The checkpoint belongs to other settings.
     """
     learner.module.train()
     module, optimizer = fabric.setup(learner.module, learner.optimizer)
@@ -272,14 +273,14 @@ class Meter:
         """Makes the sums equal in all processes and writes them into the standing.
 
         Raises:
-            RunError: The loss is not finite: nothing that follows could be right.
+            LossNotFinite: Nothing that follows could be right.
         """
         if self.fabric.world_size > 1:
             self.sums = self.fabric.all_reduce(self.sums, reduce_op="mean")
         self.standing.loss_sum, self.standing.norm_sum = self.sums.tolist()
         self.standing.seconds = time.monotonic() - self.started
         if not math.isfinite(self.standing.loss_sum):
-            raise RunError(
+            raise LossNotFinite(
                 f"the loss is not a number any more (before step {self.standing.step}); train into another folder with a lower "
                 "--learning-rate, or with --precision float32"
             )
