@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from vesalius.training.image_text_options import ImageTextOptions
     from vesalius.training.language_options import LanguageOptions
     from vesalius.training.options import ClassifierOptions
-    from vesalius.training.prompts_options import PromptsOptions
     from vesalius.training.run import RunFolder
 
-    RunOptions = ClassifierOptions | ImageTextOptions | LanguageOptions | PromptsOptions
+    RunOptions = ClassifierOptions | ImageTextOptions | LanguageOptions
 
 FABRIC_PRECISION = {"float32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
 ANYWHERE = frozenset({"store", "out", "cache_gb", "save_every"})
