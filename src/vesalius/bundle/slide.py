@@ -161,9 +161,7 @@ class SlideWords:
         started = time.perf_counter()
         case = case or Path(path).as_posix()
         with open_slide(path, mpp=self.options.mpp) as slide:
-            place = place_in(Path(features), case)
-            out = place.with_name(f"{place.name}.h5")
-            options = self.options
+            out, options = feature_path(features, case), self.options
             stored = extract_features(slide, self.encoder, out, grid=options.grid, options=options.extract, progress=progress)
             batches = (self.encoder.project(rows) for rows in stored.batches())
             scores = score_slide(batches, self.columns, stored.coordinates, options.pool)
@@ -216,6 +214,12 @@ class SlideWords:
             if files.pyramid is not None:
                 place = place_in(files.pyramid, case)
                 write_pyramid(place.with_name(f"{place.name}.{file_name(finding.name)}.tif"), slide, map_)
+
+
+def feature_path(folder: str | Path, case: str) -> Path:
+    """Returns where a slide's features go: `CASE.h5` below `folder`, whatever its name says."""
+    place = place_in(Path(folder), case)
+    return place.with_name(f"{place.name}.h5")
 
 
 def embed_texts(bundle: ImageTextBundle, models: Sequence[Any], texts: Sequence[str]) -> Float32[np.ndarray, "member text dim"]:

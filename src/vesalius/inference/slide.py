@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 READ_AHEAD = 2
 """Batches that wait for the network."""
 
-MI_ZERO_GRID = PatchGrid(side_px=256, mpp=0.5)
-"""MI-Zero and CLAM cut 256 pixels at "20x" and scale them to 224."""
+MI_ZERO_PX = 256
+"""MI-Zero and CLAM cut 256 pixels at "20x" (0.5 micrometres) and scale them to 224."""
 
 
 class SlideEncoder:
@@ -124,11 +124,18 @@ class ExtractOptions:
     workers: int = 1
 
 
-def grid_for(contract: Contract) -> PatchGrid:
-    """The cut that a family's authors use, else patches of the network's own size at 0.5 micrometres per pixel."""
-    if isinstance(contract, FamilyContract) and contract.family == "mi-zero":
-        return MI_ZERO_GRID
-    return PatchGrid(side_px=contract.size_px, mpp=0.5)
+def grid_for(
+    contract: Contract, side_px: int | None = None, mpp: float = 0.5, *, overlap: float = 0.0, least_tissue: float = 0.25
+) -> PatchGrid:
+    """Returns a cut: patches of `side_px`, else as the family's authors cut, else of the network's own size.
+
+    Raises:
+        ValueOutOfRange: A size, scale, overlap or share of tissue that cannot be.
+    """
+    if side_px is None:
+        mi_zero = isinstance(contract, FamilyContract) and contract.family == "mi-zero"
+        side_px = MI_ZERO_PX if mi_zero else contract.size_px
+    return PatchGrid(side_px, mpp, overlap, least_tissue)
 
 
 def extract_features(

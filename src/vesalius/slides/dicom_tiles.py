@@ -9,6 +9,7 @@ import copy
 import itertools
 import math
 import threading
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -33,25 +34,30 @@ class DicomSlide(Slide):
     """
 
     def __init__(self, path: Path, mpp: float | None) -> None:
-        import pydicom
-
         self.path = path
         self._file = path.open("rb")
         self._lock = threading.Lock()
         try:
-            dataset = pydicom.dcmread(self._file, stop_before_pixels=True)
-            _refuse_unfit(dataset)
-            self._tile = (int(dataset.Rows), int(dataset.Columns))
-            width, height = int(dataset.TotalPixelMatrixColumns), int(dataset.TotalPixelMatrixRows)
-            self.levels = (Level(width, height, 1.0),)
-            self.mpp = mpp if mpp is not None else square_mpp(_own_sides(dataset, width, height))
-            self._frames = FrameTable(self._file, dataset)
-            self._template = _single_frame(dataset)
-            self._decoded = lru_cache(maxsize=KEPT_TILES)(self._decode)
-            self._frame_at = self._places(dataset, width, height)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what pydicom warns of may quote the header
+                self._open(mpp)
         except BaseException:
             self._file.close()
             raise
+
+    def _open(self, mpp: float | None) -> None:
+        import pydicom
+
+        dataset = pydicom.dcmread(self._file, stop_before_pixels=True)
+        _refuse_unfit(dataset)
+        self._tile = (int(dataset.Rows), int(dataset.Columns))
+        width, height = int(dataset.TotalPixelMatrixColumns), int(dataset.TotalPixelMatrixRows)
+        self.levels = (Level(width, height, 1.0),)
+        self.mpp = mpp if mpp is not None else square_mpp(_own_sides(dataset, width, height))
+        self._frames = FrameTable(self._file, dataset)
+        self._template = _single_frame(dataset)
+        self._decoded = lru_cache(maxsize=KEPT_TILES)(self._decode)
+        self._frame_at = self._places(dataset, width, height)
 
     def _places(self, dataset: Any, width: int, height: int) -> dict[tuple[int, int], int]:
         """From (row, column) of a tile to its frame: as each frame says, else row by row (TILED_FULL)."""
@@ -91,8 +97,6 @@ class DicomSlide(Slide):
         return float(np.mean(steps))
 
     def _decode(self, frame: int) -> Pixels:
-        import warnings
-
         from pydicom.encaps import encapsulate
         from pydicom.pixels import pixel_array
 

@@ -189,19 +189,31 @@ def is_slide(path: str | Path) -> bool:
     if not path.is_file():
         return False
     if _is_dicom(path):
-        import pydicom
-
-        tags = ["Modality", "TotalPixelMatrixColumns"]
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        except (OSError, ValueError, AttributeError, KeyError, EOFError):
-            return False
-        return "TotalPixelMatrixColumns" in header or header.get("Modality") == "SM"
+        told = dicom_words(path, "Modality", "TotalPixelMatrixColumns")
+        return told is not None and ("TotalPixelMatrixColumns" in told or told.get("Modality") == "SM")
     try:
         import openslide
     except ModuleNotFoundError:
         return False
     return openslide.OpenSlide.detect_format(path) is not None
+
+
+def dicom_words(path: Path, *keywords: str) -> dict[str, Any] | None:
+    """Returns some values of a DICOM header by keyword, those that are there; None where the header cannot be read.
+
+    What pydicom warns of may quote the header, so nothing of it is passed on.
+    """
+    import warnings
+
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+            return {word: header[word].value for word in keywords if word in header}
+        except (pydicom.errors.InvalidDicomError, OSError, ValueError, AttributeError, KeyError, EOFError):
+            return None
 
 
 class OpenSlideSlide(Slide):

@@ -1,0 +1,98 @@
+"""`vesalius features`: slides into files of patch features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
+from vesalius.cli.console import Console
+
+if TYPE_CHECKING:
+    from vesalius.bundle.cases import Case
+    from vesalius.inference.slide import SlideEncoder
+    from vesalius.types import ProgressCallback
+
+
+@dataclass(frozen=True)
+class Command:
+    """The patches of slides through a bundle's vision tower: one HDF5 file a slide, as CLAM and TRIDENT read them.
+
+    Slides are files of any format of OpenSlide, tiled DICOM, or folders that hold them. A slide that is done is not done again; one
+    that was stopped goes on where it stopped. A slide that cannot be read is named with its reason, the next one still runs, and
+    the exit code is 3 then.
+
+        vesalius features bundles/patch-text slides/ --out features
+    """
+
+    bundle: tyro.conf.Positional[Path]
+    """a bundle of kind image-text, made by `vesalius bundle import`; verified before anything else"""
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """slides, or folders of slides"""
+    out: Path
+    """a folder for one file a slide: CASE.h5"""
+    mpp: float | None = None
+    """micrometres per pixel of the finest level, for files that do not say it, or say it wrongly"""
+    patch_px: int | None = None
+    """side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
+    patch_mpp: float = 0.5
+    """micrometres per pixel of a patch: 0.5 is what many call 20x"""
+    overlap: float = 0.0
+    """share of a patch's side that it has in common with its neighbour"""
+    least_tissue: float = 0.25
+    """share of a patch that must be tissue"""
+    batch_size: int = 32
+    """patches a pass of the network"""
+    workers: int = 1
+    """threads that read and decode patches while the network computes"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """what weights and activations are held in; features are written in float32"""
+    device: str = "auto"
+    """what computes: auto, cpu, cuda, cuda:1 ..."""
+    json: bool = False
+    """print one machine-readable object at the end"""
+
+    def run(self) -> int:
+        """Extracts what is not there yet and returns the exit code."""
+        from vesalius.bundle.image_text import load_image_text
+        from vesalius.bundle.slide_cases import list_slides
+        from vesalius.errors import VesaliusError
+        from vesalius.inference.slide import SlideEncoder
+
+        console = Console(json=self.json)
+        cases = list_slides(self.paths, leave_out=[self.out, self.bundle])
+        bundle = load_image_text(self.bundle)
+        models = tuple(bundle.each_model())
+        encoder = SlideEncoder(models, bundle.contract, name=bundle.reference, precision=self.precision, device=self.device)
+        rows: list[tuple[object, ...]] = []
+        failed: dict[str, str] = {}
+        for number, case in enumerate(cases, start=1):
+            try:
+                with console.progress(f"slide {number}/{len(cases)}", "patches") as progress:
+                    rows.append(self._extract(case, encoder, progress))
+            except VesaliusError as error:
+                failed[case.name] = error.code
+                console.say(f"{case.name}: {error}")
+        console.say(bundle.reference)
+        console.table("slides", ("slide", "patches", "width of a row", "micrometres a pixel"), rows)
+        console.say(f"features: {self.out}; failed: {len(failed)}")
+        done = {str(row[0]): row[1] for row in rows}
+        console.result({"bundle": bundle.reference, "out": str(self.out), "patches": done, "failed": failed})
+        return EXIT_SOME_FAILED if failed else EXIT_OK
+
+    def _extract(self, case: Case, encoder: SlideEncoder, progress: ProgressCallback) -> tuple[object, ...]:
+        from vesalius.bundle.slide import feature_path
+        from vesalius.inference.slide import ExtractOptions, extract_features, grid_for
+        from vesalius.slides.read import open_slide
+
+        options = ExtractOptions(self.batch_size, self.workers)
+        with open_slide(case.path, mpp=self.mpp) as slide:
+            for warning in slide.warnings:
+                Console(json=self.json).say(f"{case.name}: {warning}")
+            grid = grid_for(encoder.contract, self.patch_px, self.patch_mpp, overlap=self.overlap, least_tissue=self.least_tissue)
+            out = feature_path(self.out, case.name)
+            found = extract_features(slide, encoder, out, grid=grid, options=options, progress=progress)
+            return (case.name, len(found), found.dim, f"{slide.mpp:g}")
