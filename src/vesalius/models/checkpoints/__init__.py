@@ -1,4 +1,4 @@
-"""The authors' published checkpoints as weights of this package's networks; one file a family. Light: torch comes with the first call.
+"""The authors' published checkpoints as weights of this package's networks; one file a family. Light: torch comes when called.
 
 Every size is read from the tensors. Which files, which names, what is left out and what it was compared with: docs/checkpoints.md.
 """
@@ -84,7 +84,7 @@ def read_checkpoint(
         sha256: What the file must hash to, in hex; one a file.
 
     Returns:
-        The configuration, with every size read from the tensors; the state, ready for `ImageTextModel.load_state_dict(strict=True)`;
+        The configuration, with every size read from the tensors; the state, ready for `ImageTextModel.load_state_dict`, strictly;
         what was found and left out.
 
     Raises:

@@ -132,9 +132,7 @@ def _digest(path: Path, expected: str | None) -> str:
     with path.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
     if expected is not None and got != expected.lower():
-        raise WrongDigest(
-            f"{path.name} has SHA-256 {got}; expected {expected.lower()}: it is another file, or did not arrive whole"
-        )
+        raise WrongDigest(f"{path.name} has SHA-256 {got}; expected {expected.lower()}: another file, or not all of it")
     return got
 
 

@@ -164,7 +164,7 @@ def mismatch(
     reshaped: Mapping[str, tuple[Shape, Shape | None]] | None = None,
     more: str = "",
 ) -> CheckpointMismatch:
-    """Returns the error that names every key that differs; `reshaped` holds the shape got and, where one is known, the one asked."""
+    """Returns the error that names every key that differs; `reshaped` holds the shape got and, where it is known, the one asked."""
     reshaped = reshaped or {}
     missing = list(dict.fromkeys(missing))
     lines = ["the checkpoint does not have its family's tensors; check --family, or fetch the file again"]
@@ -202,12 +202,13 @@ class Sizes:
         if shape is None:
             raise mismatch(missing=[key])
         if len(shape) != axes:
-            raise mismatch(more=f"{key} has {len(shape)} axes; expected {axes}", reshaped={key: (shape, None)})
+            raise self._odd(key, f"has {len(shape)} axes; expected {axes}")
         return shape
 
-    def count(self, pattern: str) -> int:
-        """Returns one more than the greatest number that the pattern's group is in any name; 0 where there is none."""
-        found = [int(match.group(1)) for key in self.shapes if (match := re.match(pattern, key))]
+    def count(self, start: str) -> int:
+        """Returns one more than the greatest number that any name has right behind `start`; 0 where there is none."""
+        numbered = re.compile(rf"{re.escape(start)}(\d+)\.")
+        found = [int(match.group(1)) for key in self.shapes if (match := numbered.match(key))]
         return max(found, default=-1) + 1
 
     def side(self, key: str, patches: int) -> int:
@@ -235,6 +236,9 @@ class Sizes:
                 reshaped={key: (self.shapes[key], None)},
             )
         return width // 64
+
+    def _odd(self, key: str, why: str) -> CheckpointMismatch:
+        return mismatch(reshaped={key: (self.shapes[key], None)}, more=f"{key} {why}")
 
 
 def _value(source: Source, shape: Shape, state: Mapping[str, Tensor]) -> Tensor:
