@@ -17,6 +17,7 @@ from vesalius.bundle.load import load_predictor
 from vesalius.bundle.predictor import Predictor
 from vesalius.bundle.save import save_bundle
 from vesalius.bundle.verify import verify
+from vesalius.bundle.zero_shot_files import read_zero_shot, save_zero_shot
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
 from vesalius.errors import BundleChanged, BundleError, TextTooLong, TokenizerError
 from vesalius.models.contracts import family_contract
@@ -192,11 +193,16 @@ def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path,
         "preprocessing": CONTRACT.to_json(),
         "prompts": {"name": "two findings"},
     }
-    text = save({"positive": torch.zeros(2, 1, 24)})
-    weights = [save(make_model(config).state_dict())]
-    statistics = {"mean": np.zeros(3)}
-    save_bundle(tmp_path / "b", description, weights=weights, statistics=statistics, extra={"text.safetensors": text})
+    texts = {"positive": np.arange(48, dtype=np.float32).reshape(2, 1, 24)}
+    model = make_model(config)
+    save_zero_shot(tmp_path / "b", description, models=[model], texts=texts, statistics={"mean": np.zeros(3)})
     verified = verify(tmp_path / "b")
+    read = read_zero_shot(verified)
+    np.testing.assert_array_equal(read.texts["positive"], texts["positive"])
+    assert (read.prompts, read.contract, read.config) == ({"name": "two findings"}, CONTRACT, config)
+    tensor = torch.from_numpy(CONTRACT.apply([make_film(3)]))
+    torch.testing.assert_close(read.models[0].embed_images(tensor), model.embed_images(tensor))
+    assert not [name for name in read.models[0].state_dict() if name.startswith("text")]  # no words can be asked of it
     assert verified.kind == "zero-shot"
     assert {"text.safetensors", "statistics.safetensors", "weights.safetensors"} <= set(verified.files)
     card = (tmp_path / "b" / "card.md").read_text()
@@ -209,9 +215,17 @@ def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path,
         assert words in card
     assert main(["bundle", "inspect", str(tmp_path / "b")]) == EXIT_OK
     assert "vit of vesalius, 64 px" in capsys.readouterr().out
-    (tmp_path / "b" / "text.safetensors").write_bytes(text + b" ")
+    path = tmp_path / "b" / "text.safetensors"
+    path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(BundleChanged, match=r"text\.safetensors"):
         verify(tmp_path / "b")
+
+
+def test_a_description_that_is_not_whole_makes_no_zero_shot_bundle(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "films")
+    description = verify(tmp_path / "films").description | {"kind": "zero-shot", "family": "vesalius"}
+    with pytest.raises(BundleError, match="lacks: prompts"):
+        save_zero_shot(tmp_path / "b", description, models=[make_model(make_config(make_tokenizer()))], texts={}, statistics={})
 
 
 def test_a_file_that_points_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
