@@ -35,7 +35,7 @@ class PromptsOptions:
     out: Path
     """folder of the run; the same command on the same folder goes on where it stopped"""
     shots: Words = (FULL,)
-    """how many films of each class to learn from: numbers, `full`, and 0 for the prompts as they begin; each is a point of the curve"""
+    """films of each class to learn from: numbers, `full`, or 0 for the prompts as they begin; several make a curve"""
     repeats: int = 1
     """draws of patients for each number of shots; `full` and 0 need one"""
     task: TaskKind = "multilabel"

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from vesalius.errors import BundleError, TextTooLong, ValueOutOfRange
 
@@ -297,3 +298,27 @@ def contrast(
 def freeze(model: ImageTextModel) -> ImageTextModel:
     """Returns the model as a generator needs it: no weight learns, no dropout."""
     return model.eval().requires_grad_(requires_grad=False)
+
+
+class Seen(NamedTuple):
+    """What the frozen towers see of some images.
+
+    Attributes:
+        images: Unit vectors.
+        pooled: The vision tower's features before projection.
+        patches: Unit vectors of the patches.
+    """
+
+    images: Float[Tensor, "case dim"]
+    pooled: Float[Tensor, "case width"]
+    patches: Float[Tensor, "case dim rows columns"]
+
+
+def see_images(model: ImageTextModel, images: Float[Tensor, "case channel height width"]) -> Seen:
+    """Returns all of the images that prompts ask for, from one pass of the vision tower."""
+    features = model.image_features(images.to(model.log_scale.dtype))
+    patches = model.project_patches(features.patches.to(model.log_scale.dtype)).float()
+    embedded = normalize(patches.mean(dim=(2, 3)), dim=-1)
+    if model.config.vision.projection != "conv-mlp":
+        embedded = model.project_images(features.pooled.to(model.log_scale.dtype))
+    return Seen(embedded, features.pooled, normalize(patches, dim=1))
