@@ -61,7 +61,7 @@ def save_zero_shot(
 
     Args:
         path: Its folder, to be made.
-        description: All of `bundle.json`: as `calibrate.describe` gives it, with `kind`, `family`, `prompts` and both towers as `encoder`.
+        description: All of `bundle.json`: as `calibrate.describe` gives it, with kind, family, prompts and both towers as encoder.
         models: One a checkpoint, in order.
         texts: Arrays of the embedded prompts.
         statistics: Arrays of the out-of-distribution gate.
