@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.bundle import format as layout
+from vesalius.bundle.image_text import build_unfilled
 from vesalius.bundle.save import save_bundle
 from vesalius.bundle.verify import VerifiedBundle
 from vesalius.errors import BundleError
@@ -106,9 +107,7 @@ def read_zero_shot(verified: VerifiedBundle) -> ZeroShotFiles:
 def _image_tower(config: ImageTextConfig, path: Path) -> ImageTextModel:
     from safetensors.torch import load_file
 
-    from vesalius.models.clip import ImageTextModel
-
-    model = ImageTextModel(config)
+    model = build_unfilled(config)
     del model.text, model.text_projection
     model.load_state_dict(load_file(path))
     return model.eval().requires_grad_(False)
