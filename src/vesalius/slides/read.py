@@ -51,7 +51,7 @@ class Slide(ABC):
         mpp: Micrometres per pixel of level 0.
         levels: From the finest on.
         warnings: What a user should know of this file.
-        slide_id: First 16 hex digits of the SHA-256 of its size, scale and coarsest level; says nothing of the patient.
+        slide_id: First 16 hex digits of the SHA-256 of its size and a small picture of it; says nothing of the patient.
     """
 
     path: Path
@@ -131,7 +131,7 @@ class Slide(ABC):
     def slide_id(self) -> str:
         """Names the slide by its content."""
         picture, _ = self.overview(256)
-        content = f"{self.width}x{self.height}@{self.mpp:.6g};".encode() + picture.tobytes()
+        content = f"{self.width}x{self.height};".encode() + picture.tobytes()
         return hashlib.sha256(content).hexdigest()[:16]
 
     def __enter__(self) -> Self:
