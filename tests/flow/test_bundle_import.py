@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vesalius as vs
 from tests.bundles import make_film
-from vesalius.bundle.image_text import ImageTextBundle
+from vesalius.bundle.image_text import ImageTextBundle, load_image_text
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
 from vesalius.models.contracts import FAMILY_CONTRACTS
 
@@ -81,6 +81,35 @@ def test_an_ensemble_of_checkpoints_becomes_one_bundle(
         np.testing.assert_allclose(images.norm(dim=1), 1.0, atol=1e-5)
         contrasts.append((images @ texts.T).numpy())
     assert np.abs(contrasts[0] - contrasts[1]).max() > 1e-3  # two checkpoints, two answers
+
+
+AUTHORS_CONTRASTS = [[-0.0215457, -0.0210049, -0.0218585], [-0.0614501, -0.0613594, -0.0612663]]
+"""cos("effusion") - cos("no effusion") of three pictures and two checkpoints, from end to end by CheXzero's own code at 5c341db: its
+`preprocess`, its `CLIP` with `openai_state` in it, its tokenizer on MERGES, its zero-shot scores. torch 2.13.0, Pillow 13.0.0,
+torchvision 0.28.0 with antialias=False."""
+
+
+def test_films_and_words_score_as_by_the_authors_code_from_end_to_end(tmp_path: Path, vocabulary: Path) -> None:
+    files = [tmp_path / f"best_{seed}.pt" for seed in range(2)]
+    for seed, path in enumerate(files):
+        torch.save(openai_state(seed), path)
+    command = ["bundle", "import", *map(str, files), "--family", "chexzero", "--tokenizer", str(vocabulary)]
+    assert main([*command, "--out", str(tmp_path / "bundle")]) == EXIT_OK
+    bundle = load_image_text(tmp_path / "bundle")
+    pictures = [picture(*shape) for shape in ((641, 480), (350, 777), (224, 224))]
+    films = [vs.Image(pixels=(pixels / 255.0).astype(np.float32), image_id="0" * 16) for pixels in pictures]
+    tensor = torch.from_numpy(bundle.contract.apply(films))
+    tokens, mask = map(torch.from_numpy, bundle.encode(["effusion", "no effusion"]))
+    for model, expected in zip(bundle.each_model(), AUTHORS_CONTRASTS, strict=True):
+        with torch.inference_mode():
+            cosines = model.embed_images(tensor) @ model.embed_texts(tokens, mask).T
+        np.testing.assert_allclose((cosines[:, 0] - cosines[:, 1]).numpy(), expected, atol=1e-5)
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """Slopes, edges and a checkerboard, as in tests/reference/test_contracts.py."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)
+    return ((x * 7 + y * 3 + (x * y) // 11 + ((x // 9 + y // 13) % 2) * 90) % 223 + 15).astype(np.uint8)
 
 
 def test_the_vocabulary_of_another_model_stops_it(tmp_path: Path, vocabulary: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ class ImageTextBundle:
 
 
 def build_unfilled(config: ImageTextConfig) -> ImageTextModel:
-    """Returns towers whose weights are whatever was in memory: for those that are loaded next, strictly. 3 s less for a ViT-B/32."""
+    """Returns towers whose weights are whatever was in memory, to be loaded next, strictly; 3 s sooner for a ViT-B/32."""
     from vesalius.models.clip import ImageTextModel
 
     try:
