@@ -84,7 +84,7 @@ def test_an_ensemble_of_checkpoints_becomes_one_bundle(
 
 
 AUTHORS_CONTRASTS = [[-0.0215457, -0.0210049, -0.0218585], [-0.0614501, -0.0613594, -0.0612663]]
-"""cos("effusion") - cos("no effusion") of three pictures and two checkpoints, from end to end by CheXzero's own code at 5c341db: its
+"""cos("effusion") - cos("no effusion") of three pictures and two checkpoints, all of it by CheXzero's own code at 5c341db: its
 `preprocess`, its `CLIP` with `openai_state` in it, its tokenizer on MERGES, its zero-shot scores. torch 2.13.0, Pillow 13.0.0,
 torchvision 0.28.0 with antialias=False."""
 
