@@ -42,7 +42,7 @@ def weight_of(name: str, shape: tuple[int, ...]) -> Tensor:
         return 0.5 + noise.abs()
     if len(shape) == 1:
         return 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise
-    if "embed" in name and "proj" not in name or "bias_table" in name or "token" in name:
+    if ("embed" in name and "proj" not in name) or "bias_table" in name or "token" in name:
         return 0.5 * noise
     return noise * (1.5 / math.sqrt(math.prod(shape[1:])))
 
