@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from vesalius.bundle.side_files import place_in
 from vesalius.errors import ValueOutOfRange, VesaliusError
@@ -25,15 +24,17 @@ from vesalius.reporting.patch_table import write_patch_table
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
 from vesalius.types import Failure, Finding, Prediction
-from vesalius.zeroshot.slide_scores import ClassTexts, PoolOptions, SlideScores, embed_prompt_sets, rules_of, score_slide
+from vesalius.zeroshot.prompt_sets import Spread
+from vesalius.zeroshot.slide_scores import PoolOptions, SlideScores, rules_of, score_slide
+from vesalius.zeroshot.text_columns import text_columns
 
 if TYPE_CHECKING:
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.inference.feature_file import SlideFeatures
     from vesalius.slides.read import Slide
     from vesalius.types import ProgressCallback
-
-TEXTS_AT_ONCE = 64
+    from vesalius.zeroshot.heads import Average
+    from vesalius.zeroshot.prompts import PromptSet
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class SlideOptions:
         grid: How a slide is cut; None: as the family's authors do.
         mpp: Micrometres per pixel of level 0, where the files do not say.
         pool: How patch scores become a slide's.
+        average: Over the sentences of a finding.
         rule: Which of the pooled scores is the answer: `top-K` for a K that is pooled, or `mean`.
         extract: Batch size and reading threads.
     """
@@ -51,6 +53,7 @@ class SlideOptions:
     grid: PatchGrid | None = None
     mpp: float | None = None
     pool: PoolOptions = field(default_factory=PoolOptions)
+    average: Average = "embeddings"
     rule: str = "top-50"
     extract: ExtractOptions = field(default_factory=ExtractOptions)
 
@@ -85,15 +88,9 @@ class SlideAnswer:
     features: SlideFeatures
 
     def to_json(self) -> dict[str, Any]:
-        """Returns, for every way of pooling and every class, the median over prompt sets with minimum and maximum."""
+        """Returns, for every way of pooling and every class, the spread over prompt sets: minimum, quartiles, maximum."""
         names = [finding.name for finding in self.prediction.findings]
-        pooled = {
-            rule: {
-                name: dict(zip(("minimum", "median", "maximum"), map(float, np.quantile(values[:, at], [0, 0.5, 1])), strict=True))
-                for at, name in enumerate(names)
-            }
-            for rule, values in self.scores.pooled.items()
-        }
+        pooled = {rule: Spread.of(values).to_json(names) for rule, values in self.scores.pooled.items()}
         sets = len(next(iter(self.scores.pooled.values())))
         line = self.prediction.to_json()
         return {
@@ -111,7 +108,7 @@ class SlideWords:
 
     Args:
         bundle: From `vesalius.load`.
-        prompt_sets: From class to its sentences; one set, or many of the same classes.
+        prompt_sets: One, or many of the same findings (`draw_prompt_sets`).
         options: See `SlideOptions`.
         precision: What the vision towers are held in; words are embedded in float32.
         device: `auto` takes an accelerator where there is one.
@@ -123,7 +120,7 @@ class SlideWords:
     """
 
     bundle: ImageTextBundle
-    prompt_sets: Sequence[Mapping[str, ClassTexts]]
+    prompt_sets: Sequence[PromptSet]
     options: SlideOptions = field(default_factory=SlideOptions)
     precision: Precision = "float32"
     device: str = "auto"
@@ -133,7 +130,7 @@ class SlideWords:
         if self.options.rule not in rules:
             raise ValueOutOfRange(f"{self.options.rule!r} is not among what is pooled; choose one of: {', '.join(rules)}")
         models = tuple(self.bundle.each_model())
-        self.columns = embed_prompt_sets(lambda texts: embed_texts(self.bundle, models, texts), self.prompt_sets)
+        self.columns = text_columns(models, self.bundle.encode, self.prompt_sets, average=self.options.average)
         name = self.bundle.reference
         self.encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
 
@@ -220,22 +217,3 @@ def feature_path(folder: str | Path, case: str) -> Path:
     """Returns where a slide's features go: `CASE.h5` below `folder`, whatever its name says."""
     place = place_in(Path(folder), case)
     return place.with_name(f"{place.name}.h5")
-
-
-def embed_texts(bundle: ImageTextBundle, models: Sequence[Any], texts: Sequence[str]) -> Float32[np.ndarray, "member text dim"]:
-    """Returns unit vectors of sentences, one row a sentence and checkpoint.
-
-    Raises:
-        TextTooLong: A sentence of more tokens than the text tower reads.
-    """
-    import torch
-
-    members = []
-    with torch.inference_mode():
-        for model in models:
-            rows = []
-            for start in range(0, len(texts), TEXTS_AT_ONCE):
-                tokens, mask = bundle.encode(texts[start : start + TEXTS_AT_ONCE])
-                rows.append(model.embed_texts(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy())
-            members.append(np.concatenate(rows))
-    return np.stack(members)

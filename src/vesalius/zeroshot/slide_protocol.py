@@ -17,6 +17,7 @@ from jaxtyping import Float64, Int, Int64, Shaped
 
 from vesalius.errors import EmptyInput, ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.intervals import Interval, interval_of
+from vesalius.zeroshot.prompt_sets import Spread
 from vesalius.zeroshot.slide_scores import SlideScores
 
 
@@ -36,12 +37,10 @@ class RuleAccuracy:
 
     def to_json(self) -> dict[str, Any]:
         """Returns median with interval, and the spread over prompt sets: minimum, quartiles, maximum."""
-        spread = np.quantile(self.accuracy, [0, 0.25, 0.5, 0.75, 1])
-        words = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
         return {
             "rule": self.rule,
             "median": self.median.to_json(),
-            "spread": dict(zip(words, map(float, spread), strict=True)),
+            "spread": Spread.of(self.accuracy[:, None]).to_json([self.rule])[self.rule],
             "prompt_sets": len(self.accuracy),
         }
 

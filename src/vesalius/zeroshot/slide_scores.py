@@ -7,7 +7,7 @@ Source: Lu et al. 2023, arXiv:2306.07831 (MI-Zero); doing all prompt sets at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,39 +172,3 @@ def _smoothed(embeddings: Iterable[Embeddings], coordinates: np.ndarray, options
     whole = np.concatenate(list(embeddings), axis=1)
     nearest = neighbours(coordinates, options.neighbours)
     yield np.stack([smooth_features(member, nearest) for member in whole])
-
-
-def embed_prompt_sets(
-    embed: Callable[[Sequence[str]], Float[np.ndarray, "member text dim"]], prompt_sets: Sequence[Mapping[str, ClassTexts]]
-) -> TextColumns:
-    """Returns the columns of prompt sets; each sentence is embedded once, however many sets it is in.
-
-    A class's texts are averaged as unit vectors and made a unit vector again; a pair's column is positive minus negative.
-
-    Args:
-        embed: From sentences to unit vectors, one row a sentence and member.
-        prompt_sets: From class to its texts; the same classes in the same order in every set.
-
-    Raises:
-        EmptyInput: No prompt set, or a class without texts.
-        ValueOutOfRange: Sets of different classes.
-    """
-    if not prompt_sets:
-        raise EmptyInput("no prompt set; give at least one")
-    names = tuple(prompt_sets[0])
-    if any(tuple(one) != names for one in prompt_sets):
-        raise ValueOutOfRange("prompt sets of different classes; every set must name the same classes in the same order")
-    texts = sorted({text for one in prompt_sets for words in one.values() for text in (*words.positive, *words.negative)})
-    place = {text: number for number, text in enumerate(texts)}
-    rows = np.asarray(embed(texts), dtype=np.float32)
-
-    def mean(chosen: Sequence[str]) -> Float32[np.ndarray, "member dim"]:
-        if not chosen:
-            raise EmptyInput("a class without words; give each at least one")
-        middle = rows[:, [place[text] for text in chosen]].mean(axis=1)
-        return middle / np.linalg.norm(middle, axis=-1, keepdims=True)
-
-    def column(words: ClassTexts) -> Float32[np.ndarray, "member dim"]:
-        return mean(words.positive) - mean(words.negative) if words.negative else mean(words.positive)
-
-    return TextColumns.stack([np.stack([column(words) for words in one.values()], axis=1) for one in prompt_sets], names)
