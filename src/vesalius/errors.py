@@ -229,6 +229,12 @@ class TextTooLong(VesaliusError, ValueError):
     code = "text_too_long"
 
 
+class PromptsError(VesaliusError, ValueError):
+    """A prompt file that cannot be read, or prompts that cannot be asked."""
+
+    code = "prompts"
+
+
 class CheckpointMismatch(VesaliusError, ValueError):
     """An authors' checkpoint whose tensors are not those of its family; every one that differs is named.
 
@@ -297,6 +303,7 @@ EXTRAS = {
         "torch",
         "transformers",
         "tokenizers",
+        "yaml",
         "monai",
         "lightning_fabric",
         "safetensors",
