@@ -1,0 +1,191 @@
+"""The generator of prompts: what it says before training, what learns, what is cached, and how large it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.image_text import make_config, make_model, make_tokenizer
+from vesalius.errors import BundleError, TextTooLong, ValueOutOfRange
+from vesalius.models.clip import ImageTextModel
+from vesalius.models.clip_config import TextEncoder, build_config
+from vesalius.models.tokenizer import Encoded, Tokenizer
+from vesalius.zeroshot.learned_prompts import (
+    Layout,
+    PromptDesign,
+    PromptGenerator,
+    contrast,
+    design_for,
+    embed_prompts,
+    freeze,
+    prompt_generator,
+    restore_generator,
+    see_images,
+)
+
+FINDINGS = ("Pleural_Effusion", "Pneumothorax")
+
+
+def encode(texts: list[str] | tuple[str, ...]) -> Encoded:
+    return make_tokenizer().encode(list(texts), 16)
+
+
+def towers() -> ImageTextModel:
+    return freeze(make_model(make_config(make_tokenizer())))
+
+
+def images(model: ImageTextModel, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    seen = see_images(model, torch.randn(count, 3, 64, 64))
+    return seen.images, seen.pooled
+
+
+@pytest.mark.parametrize("kind", ["clip", "bert", "gpt"])
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_before_training_it_says_the_hand_written_prompt(kind: str, hidden: int) -> None:
+    """Context words and name, through the generator, are the sentence itself; whatever tokenizer and tower."""
+    texts = ["the lungs show no pleural effusion", "the lungs show pneumothorax"]
+    tokenizer = Tokenizer.train(texts * 3, kind=kind, vocabulary=600)
+    text: TextEncoder = {"clip": "clip-text", "bert": "bert-tiny", "gpt": "gpt-tiny"}[kind]  # type: ignore[assignment]
+    config = build_config("vit-tiny", text, size_px=32, vocabulary=tokenizer.vocabulary, context_length=30, embedding_dim=24)
+    torch.manual_seed(0)
+    model = freeze(ImageTextModel(config))
+    design = design_for(FINDINGS, context="the lungs show", hidden=hidden)
+    generator = prompt_generator(design, model, lambda texts: tokenizer.encode(texts, 30))
+    sentences = [
+        "the lungs show pleural effusion",
+        "the lungs show pneumothorax",
+        "the lungs show no pleural effusion",
+        "the lungs show no pneumothorax",
+    ]
+    tokens, mask = (torch.from_numpy(array) for array in tokenizer.encode(sentences, 30))
+    with torch.no_grad():
+        said = embed_prompts(model, generator(torch.randn(2, 24), torch.randn(2, 64)))
+        assert said.shape == (2 if hidden else 1, 4, 24)
+        for case in said:
+            torch.testing.assert_close(case, model.embed_texts(tokens, mask), rtol=0, atol=2e-6)
+
+
+def test_every_part_stands_where_it_belongs() -> None:
+    """The sequence, written out: start, context + meta(image), name + class vector, end, padding."""
+    model = towers()
+    design = design_for(FINDINGS, context_tokens=2, hidden=5)
+    generator = prompt_generator(design, model, encode, seed=4)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.normal_()
+    seen, features = images(model)
+    prompts = generator(seen, features)
+    assert generator.meta is not None
+    assert generator.classes is not None
+    first, _, last = generator.meta
+    shift = torch.relu(seen @ first.weight.T + first.bias) @ last.weight.T + last.bias
+    tokens, mask = (torch.from_numpy(array) for array in encode([*design.words]))
+    rows = model.embed_tokens(tokens)
+    for case in range(3):
+        for number, words in enumerate(design.words):
+            length = int(mask[number].sum())
+            name = rows[number, 1 : length - 1] + generator.classes[number]
+            context = generator.start + generator.context + shift[case]
+            whole = torch.cat([rows[number, :1], context, name, rows[number, length - 1 : length]])
+            got = prompts.embeddings[case, number]
+            torch.testing.assert_close(got[: length + 2], whole, msg=words)
+            assert int(prompts.mask[number].sum()) == length + 2
+            padding = rows[number, length : length + len(got) - length - 2]
+            torch.testing.assert_close(got[length + 2 :], padding)
+
+
+def test_the_gradient_reaches_the_generator_and_nothing_else() -> None:
+    model = towers()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = prompt_generator(design_for(FINDINGS, hidden=4), model, encode)
+    optimizer = torch.optim.AdamW(generator.parameters(), lr=0.1)
+    seen, features = images(model)
+    for _ in range(3):  # the meta-network's first layer hears of it once its last has left 0
+        optimizer.zero_grad()
+        contrast("pair", seen, embed_prompts(model, generator(seen, features))).sum().backward()
+        optimizer.step()
+    missing = [name for name, value in generator.named_parameters() if value.grad is None or not value.grad.abs().sum()]
+    assert not missing, f"no gradient reaches {missing}"
+    assert all(value.grad is None for value in model.parameters())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_prompt_adapts_to_the_image() -> None:
+    model = towers()
+    seen, features = images(model)
+    for reads in ("embedding", "features"):
+        generator = prompt_generator(design_for(FINDINGS, hidden=4, reads=reads), model, encode)
+        assert generator.meta is not None
+        with torch.no_grad():
+            torch.nn.init.normal_(generator.meta[2].weight)
+            texts = embed_prompts(model, generator(seen, features))
+        assert float((texts[0] - texts[1]).abs().max()) > 1e-3, reads
+
+
+def test_contrasts() -> None:
+    seen = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    texts = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    assert torch.allclose(contrast("pair", seen, texts), torch.tensor([[1.0], [-0.2]]))
+    assert torch.allclose(contrast("classes", seen, texts), torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
+
+
+@pytest.mark.parametrize("projection", ["linear", "conv-mlp"])
+def test_what_is_seen_of_an_image_is_the_models_own_embedding(projection: str) -> None:
+    config = make_config(make_tokenizer())
+    from dataclasses import replace
+
+    torch.manual_seed(0)
+    model = freeze(ImageTextModel(replace(config, vision=replace(config.vision, projection=projection))))
+    pictures = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        seen = see_images(model, pictures)
+        torch.testing.assert_close(seen.images, model.embed_images(pictures), rtol=0, atol=1e-6)
+        torch.testing.assert_close(seen.pooled, model.image_features(pictures).pooled)
+        torch.testing.assert_close(seen.patches.norm(dim=1), torch.ones(2, 4, 4))
+
+
+def test_it_is_restored_without_towers_or_tokenizer() -> None:
+    model = towers()
+    generator = prompt_generator(design_for(FINDINGS, hidden=4, context_tokens=3), model, encode, seed=1)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.normal_()
+    design = PromptDesign.from_json(generator.design.to_json())
+    again = restore_generator(design, generator.state_dict())
+    seen, features = images(model)
+    torch.testing.assert_close(again(seen, features).embeddings, generator(seen, features).embeddings, rtol=0, atol=0)
+    with pytest.raises(BundleError, match="train them again"):
+        restore_generator(design_for(("A", "B", "C"), hidden=4), generator.state_dict())
+
+
+def count(width: int, seen: int, hidden: int, vectors: int) -> int:
+    """Learned numbers of a generator without biases and class vectors, over words of that width."""
+    design = design_for(("a", "b"), context_tokens=vectors, hidden=hidden, bias=False, class_vectors=False)
+    layout = Layout(torch.zeros(vectors, width), torch.zeros(4, 3, width), torch.zeros(4, 3), torch.ones(4, 3 + vectors).long())
+    return sum(parameter.numel() for parameter in PromptGenerator(design, layout, seen).parameters())
+
+
+def test_the_published_number_of_parameters_has_a_split() -> None:
+    """86,016 = 16 vectors and a bottleneck of 48 at width 768: a fit, not a fact; docs/learned-prompts.md has the others."""
+    assert count(768, 768, 48, 16) == 86_016
+    assert count(512, 512, 64, 40) == 86_016
+    assert count(512, 768, 64, 8) == 86_016
+    assert count(512, 512, 32, 4) != 86_016, "CoCoOp's own sizes over CLIP are another number"
+
+
+def test_the_denial_of_no_finding_is_not_no_no_finding() -> None:
+    assert design_for(("No Finding", "Edema")).words == ("no finding", "edema", "abnormal finding", "no edema")
+
+
+def test_what_cannot_be_is_refused() -> None:
+    model = towers()
+    with pytest.raises(TextTooLong, match="fewer context tokens"):
+        prompt_generator(design_for(FINDINGS, context_tokens=14), model, encode)
+    with pytest.raises(ValueOutOfRange, match="at least 2"):
+        design_for(("Edema",), "classes")
+    with pytest.raises(ValueOutOfRange, match="something to learn"):
+        design_for(FINDINGS, context_tokens=0, class_vectors=False)
+    with pytest.raises(BundleError, match="another version"):
+        PromptDesign.from_json({"kind": "pair", "colour": "red"})
