@@ -31,18 +31,23 @@ class TissueOptions:
     Attributes:
         mpp: Micrometres per pixel of the mask, at most; slides of few pixels are taken finer.
         least_saturation: Below this share no pixel is tissue, however little colour the slide has.
+        surely_stained: Above this share every pixel is tissue: where a slide has no glass, the two heaps are two kinds of tissue.
         least_area_um2: Smaller pieces are dust.
         largest_hole_um2: Smaller holes in tissue are filled.
     """
 
     mpp: float = 8.0
     least_saturation: float = 0.05
+    surely_stained: float = 0.2
     least_area_um2: float = 20_000.0
     largest_hole_um2: float = 20_000.0
 
     def __post_init__(self) -> None:
-        if not self.mpp > 0 or not 0 <= self.least_saturation <= 1:
-            raise ValueOutOfRange(f"a mask of {self.mpp} micrometres per pixel and saturation of {self.least_saturation}")
+        if not self.mpp > 0 or not 0 <= self.least_saturation <= self.surely_stained <= 1:
+            raise ValueOutOfRange(
+                f"a mask of {self.mpp} micrometres per pixel, saturation of {self.least_saturation} to {self.surely_stained}; "
+                "expected a positive scale and two shares, the lower first"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def find_tissue(slide: Slide, options: TissueOptions = TissueOptions()) -> Tissu
     longest = max(slide.width, slide.height) * slide.mpp / options.mpp
     picture, downsample = slide.overview(int(min(max(longest, 256), LONGEST_PX)))
     saturation = _by_strips(saturation_of, picture)
-    threshold = max(otsu(saturation), options.least_saturation)
+    threshold = min(max(otsu(saturation), options.least_saturation), options.surely_stained)
     stained = majority(saturation > threshold * 255)
     ink = _by_strips(is_ink, picture)
     stained &= ~(ndimage.binary_dilation(ink, iterations=2) if ink.any() else ink)

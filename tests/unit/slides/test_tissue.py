@@ -37,7 +37,9 @@ def test_dust_and_holes(tmp_path: Path) -> None:
     found = mask_of(tmp_path, picture)
     assert not found.mask[420:440, 560:580].any()
     assert found.mask[100:130, 200:230].all()
-    assert not mask_of(tmp_path, picture, TissueOptions(0.5, 0.05, 50, 50)).mask[105:125, 205:225].any()
+    assert (
+        not mask_of(tmp_path, picture, TissueOptions(mpp=0.5, least_area_um2=50, largest_hole_um2=50)).mask[105:125, 205:225].any()
+    )
 
 
 def test_pen_and_shade_are_no_tissue(tmp_path: Path) -> None:
@@ -55,6 +57,12 @@ def test_an_empty_slide_says_so(tmp_path: Path) -> None:
     glass = np.clip(random.normal(240, 2, (480, 640, 3)), 0, 255).astype(np.uint8)
     with pytest.raises(EmptyInput, match="no tissue"):
         mask_of(tmp_path, glass)
+
+
+def test_a_region_without_glass_is_all_tissue(tmp_path: Path) -> None:
+    picture = tissue_picture(box=(0, 0, 640, 480))
+    picture[:, 320:] = (150, 60, 130)  # more deeply stained
+    assert mask_of(tmp_path, picture).share == 1.0
 
 
 def test_the_same_tissue_at_another_scale_of_the_mask(tmp_path: Path) -> None:
