@@ -19,13 +19,15 @@ from vesalius.models.config import ClassifierConfig
 from vesalius.training.run import load_run
 
 ENCODER = "encoder."
+TORCH_FILES = frozenset({".pt", ".pth"})
 
 
 def initialise(network: nn.Module, config: ClassifierConfig, source: Path) -> list[str]:
-    """Loads the weights of a run or of a .safetensors file into `network`; returns a sentence for all that is not as it was there.
+    """Loads the weights of a run, a .safetensors file or a CXR-MAE checkpoint into `network`; says all that is not as it was there.
 
     Raises:
         RunError: No weights there, or an encoder that does not agree; the message lists what differs.
+        CheckpointMismatch: A .pt or .pth file that is no CXR-MAE checkpoint; every tensor that differs is named.
     """
     findings: tuple[str, ...] = ()
     weights_file = source
@@ -34,8 +36,9 @@ def initialise(network: nn.Module, config: ClassifierConfig, source: Path) -> li
         if run.config.encoder != config.encoder:
             raise RunError(f"{source} has the encoder {run.config.encoder}, this run {config.encoder}; they must be the same")
         findings, weights_file = run.findings, run.weights
-    theirs, ours = read_weights(weights_file), network.state_dict()
     notes: list[str] = []
+    theirs = read_masked_autoencoder(weights_file, notes) if weights_file.suffix in TORCH_FILES else read_weights(weights_file)
+    ours = network.state_dict()
     encoder = {name: mine for name, mine in ours.items() if name.startswith(ENCODER)}
     head = {name: mine for name, mine in ours.items() if name not in encoder}
     extra = [name for name in theirs if name.startswith(ENCODER) and name not in encoder]
@@ -61,6 +64,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return dict(load_file(path))
     except (FileNotFoundError, SafetensorError) as error:
         raise RunError(f"no weights at {path} ({type(error).__name__}); expected a run's folder or a .safetensors file") from error
+
+
+def read_masked_autoencoder(path: Path, notes: list[str]) -> dict[str, Tensor]:
+    """Reads the encoder of a CXR-MAE checkpoint as a classifier's; adds to `notes` what was left out.
+
+    Raises:
+        CheckpointUnreadable: It is missing, or holds code.
+        CheckpointMismatch: It is no such checkpoint; the message names every tensor that differs.
+    """
+    from vesalius.models.checkpoints import read_vision_checkpoint
+    from vesalius.models.checkpoints.cxr_mae import as_classifier_encoder
+
+    _, state, facts = read_vision_checkpoint(path, "cxr-mae")
+    notes.append(f"CXR-MAE's encoder ({facts.variant}) was taken; {len(facts.ignored)} tensors of its decoder were not")
+    return as_classifier_encoder(state)
 
 
 def fit_encoder(name: str, theirs: Tensor | None, mine: Tensor, notes: list[str], source: Path) -> Tensor:

@@ -121,7 +121,7 @@ class ClassifierOptions:
     cache_gb: float = 4.0
     """films are kept in memory up to this size, and read again for every batch beyond it"""
     init_from: Path | None = None
-    """start from the weights of this run, or of this .safetensors file"""
+    """start from the weights of this run, of this .safetensors file, or of CXR-MAE's .pth"""
 
 
 def save_toml(options: Any, path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from tests.stores import square_films
-from vesalius.errors import RunError
+from vesalius.errors import CheckpointMismatch, RunError
 from vesalius.models.classifier import Classifier, build_classifier
 from vesalius.models.config import ClassifierConfig
 from vesalius.training.classifier import train_classifier
@@ -117,3 +119,44 @@ def test_no_weights_is_said(tmp_path: Path) -> None:
     for name in ("text.safetensors", "none.safetensors"):
         with pytest.raises(RunError, match="no weights at"):
             initialise(*network_of(0), tmp_path / name)
+
+
+def masked_autoencoder(path: Path, dim: int = 192, depth: int = 12, tokens: int = 5) -> dict[str, Tensor]:
+    """A checkpoint in the layout of CXR-MAE: timm's names under `model`, a decoder, and training's arguments beside them."""
+    torch.manual_seed(3)
+    shapes = {"cls_token": (1, 1, dim), "pos_embed": (1, tokens, dim), "mask_token": (1, 1, 8), "decoder_pos_embed": (1, tokens, 8)}
+    shapes |= {
+        "patch_embed.proj.weight": (dim, 3, 16, 16),
+        "patch_embed.proj.bias": (dim,),
+        "norm.weight": (dim,),
+        "norm.bias": (dim,),
+    }
+    layers = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
+    for block in range(depth):
+        for name, (rows, columns) in layers.items():
+            shapes |= {f"blocks.{block}.{name}.weight": (rows, columns), f"blocks.{block}.{name}.bias": (rows,)}
+        shapes |= {f"blocks.{block}.norm{i}.{part}": (dim,) for i in (1, 2) for part in ("weight", "bias")}
+    state = {name: torch.randn(shape) * 0.05 for name, shape in shapes.items()}
+    torch.save({"model": state, "epoch": 799, "args": argparse.Namespace(lr=1.5e-4)}, path)
+    return state
+
+
+def test_the_encoder_of_a_masked_autoencoder(tmp_path: Path) -> None:
+    theirs = masked_autoencoder(tmp_path / "mae.pth")
+    network, config = network_of(1, channels=3)
+    head = network.evidence.weight.clone()
+    notes = initialise(network, config, tmp_path / "mae.pth")
+    layer = network.encoder.vit.layers[11]
+    assert torch.equal(layer.attention.k_proj.weight, theirs["blocks.11.attn.qkv.weight"][192:384])
+    assert torch.equal(network.encoder.vit.layernorm.bias, theirs["norm.bias"])
+    assert torch.equal(network.evidence.weight, head)
+    assert any("2 tensors of its decoder were not" in note for note in notes)
+    grey, config = network_of(1)
+    assert any("from 3 to 1 channels" in note for note in initialise(grey, config, tmp_path / "mae.pth"))
+
+
+def test_a_file_of_torch_that_is_no_masked_autoencoder(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    network, config = network_of(1)
+    with pytest.raises(CheckpointMismatch, match=r"patch_embed\.proj\.weight"):
+        initialise(network, config, tmp_path / "other.pt")

@@ -10,12 +10,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -65,17 +64,6 @@ def state_of(golden: dict[str, Any]) -> dict[str, Tensor]:
     return {name: weight_of(name, tuple(shape)) for line, shape in golden["tensors"].items() for name in spread(line)}
 
 
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, Any]]:
-    return golden_of
-
-
-@pytest.fixture(scope="session")
-def state() -> Callable[[dict[str, Any]], dict[str, Tensor]]:
-    return state_of
-
-
-@pytest.fixture(scope="session")
-def pictures() -> Callable[[dict[str, Any]], Tensor]:
-    """The images that the goldens were made of."""
-    return lambda golden: torch.from_numpy(noise_of("images", tuple(golden["images_shape"])))
+def images_of(golden: dict[str, Any]) -> Tensor:
+    """The images that the goldens were made of; a grey one is repeated, as its authors' class does."""
+    return torch.from_numpy(noise_of("images", tuple(golden["images_shape"]))).expand(-1, 3, -1, -1)
