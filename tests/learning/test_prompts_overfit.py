@@ -9,8 +9,10 @@ import torch
 
 from tests.image_text import make_config, make_model, make_tokenizer
 from vesalius.losses.multilabel import binary_cross_entropy
+from vesalius.models.image_tower import ImageTower
 from vesalius.models.tokenizer import Encoded
-from vesalius.zeroshot.learned_prompts import PromptKind, contrast, design_for, embed_prompts, freeze, prompt_generator, see_images
+from vesalius.zeroshot.learned_prompts import contrast, design_for, embed_prompts, freeze, prompt_generator
+from vesalius.zeroshot.prompts import PromptKind, PromptSet, prompts_for
 
 
 def encode(texts: Any) -> Encoded:
@@ -27,13 +29,14 @@ def test_eight_images(kind: PromptKind, reads: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(0)
     with torch.no_grad():
-        seen = see_images(model, 3 * torch.randn(8, 3, 64, 64))
-    generator = prompt_generator(design_for(("a", "b"), kind, hidden=16, reads=reads), model, encode)
+        seen = ImageTower.of(model)(3 * torch.randn(8, 3, 64, 64))
+    asked = prompts_for("ab") if kind == "pair" else PromptSet.of_classes({"a": "a", "b": "b"})
+    generator = prompt_generator(design_for(asked, hidden=16, reads=reads), model, encode)
     targets = torch.tensor([[0, 1], [1, 0], [1, 1], [0, 0]] * 2).float() if kind == "pair" else torch.eye(2)[torch.arange(8) % 2]
     optimizer = torch.optim.AdamW(generator.parameters(), lr=0.005)
     losses = []
     for _ in range(150):
-        logits = contrast(kind, seen.images, embed_prompts(model, generator(seen.images, seen.pooled))) * 100
+        logits = contrast(kind, seen.embeddings, embed_prompts(model, generator(seen.embeddings, seen.features))) * 100
         if kind == "pair":
             loss = binary_cross_entropy(logits, targets, torch.ones(8, 2, dtype=torch.bool))
         else:

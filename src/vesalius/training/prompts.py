@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ from lightning_fabric import Fabric
 
 from vesalius.bundle.image_text import load_image_text
 from vesalius.datasets.store import Store
-from vesalius.errors import RunError
+from vesalius.errors import PromptsError, RunError
+from vesalius.inference.zero_shot import ImageEmbedder
 from vesalius.metrics.classification import known_labels
 from vesalius.training import data, state
 from vesalius.training.few_shot import Point, draw_shots, few_shot_curve, linear_probe
@@ -34,6 +35,8 @@ from vesalius.training.prompts_task import Setting, build_generator, hand_writte
 from vesalius.training.recipe import begun_before, signature
 from vesalius.training.run import FORMAT, RunFolder
 from vesalius.zeroshot.learned_prompts import design_for, freeze
+from vesalius.zeroshot.prompt_file import load_prompts
+from vesalius.zeroshot.prompts import SLOT, PromptKind, PromptSet, Template, plain_name, prompt_for
 
 if TYPE_CHECKING:
     from vesalius.types import ProgressCallback
@@ -142,13 +145,13 @@ def setup(options: PromptsOptions, folder: RunFolder, fabric: Fabric) -> Setting
     rows = {split: frontal_rows(store, split, options.sites, findings, exclusive=exclusive) for split in splits}
     check_rows(rows, store, findings, options.score_on)
     shape = {name: getattr(options, name) for name in ("context", "context_tokens", "hidden", "reads", "bias", "class_vectors")}
-    design = design_for(findings, "classes" if exclusive else "pair", **shape)
+    prompts = words_for(options, findings)
     model = freeze(next(iter(bundle.each_model()))).to(fabric.device)
     key = signature(options, f"{store.fingerprint} {bundle.id}")
     everything = np.unique(np.concatenate(list(rows.values())))
     held = recall(folder.path / "films.safetensors", key, everything)
     if held is None:
-        held = embed_rows(model, bundle.contract, store, everything, fabric.device)
+        held = embed_rows(ImageEmbedder([model], bundle.contract, device=str(fabric.device)), store, everything)
         remember(folder.path / "films.safetensors", key, everything, held)
     ids = store.manifest["patient_id"].to_numpy(dtype=object)
     patients = np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in everything])
@@ -159,7 +162,8 @@ def setup(options: PromptsOptions, folder: RunFolder, fabric: Fabric) -> Setting
         options=options,
         bundle=bundle,
         model=model,
-        design=design,
+        prompts=prompts,
+        design=design_for(prompts, **shape),
         train=parts["train"],
         validation=parts["validation"],
         scored=parts[options.score_on],
@@ -168,6 +172,27 @@ def setup(options: PromptsOptions, folder: RunFolder, fabric: Fabric) -> Setting
         fingerprint=store.fingerprint,
         notes=tuple(notes),
     )
+
+
+def words_for(options: PromptsOptions, findings: tuple[str, ...]) -> PromptSet:
+    """Returns the hand-written prompts of the findings.
+
+    Raises:
+        PromptsError: No such file, no words for a finding, or pairs where classes are learned.
+    """
+    kind: PromptKind = "classes" if options.task == "multiclass" else "pair"
+    if options.prompts is not None:
+        found = load_prompts(options.prompts).only(findings)
+        if found.kind != kind:
+            raise PromptsError(
+                f"{options.prompts} asks {found.kind} and the task {options.task} needs {kind}; name other --prompts"
+            )
+        return found
+    named = [replace(prompt_for(plain_name(finding)), finding=finding) for finding in findings]
+    if kind == "pair":
+        return PromptSet("names", kind, tuple(named))
+    # classes stand against each other: a normal film is one of them, and nothing is denied
+    return PromptSet("names", kind, tuple(replace(prompt, polarity=1, negative=()) for prompt in named), (Template(SLOT),))
 
 
 def learn_point(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64, Int64, Shaped
 
 from vesalius.errors import LabelsError, RunError, StoreError
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vesalius.datasets.store import Store
-    from vesalius.models.clip import ImageTextModel
+    from vesalius.inference.zero_shot import ImageEmbedder
     from vesalius.models.contracts import Contract
-    from vesalius.types import ProgressCallback
 
 AT_ONCE = 32
 
@@ -94,26 +92,15 @@ def check_store(store: Store, contract: Contract) -> None:
 
 
 def embed_rows(
-    model: ImageTextModel,
-    contract: Contract,
-    store: Store,
-    rows: Int64[np.ndarray, "case"],
-    device: torch.device,
-    progress: ProgressCallback | None = None,
+    embedder: ImageEmbedder, store: Store, rows: Int64[np.ndarray, "case"]
 ) -> tuple[Float32[np.ndarray, "case dim"], Float32[np.ndarray, "case width"]]:
     """Returns unit vectors and pooled features of films: the towers are frozen, so each film passes them once."""
-    from vesalius.zeroshot.learned_prompts import see_images
-
-    images, features = [], []
-    with torch.inference_mode():
-        for start in range(0, len(rows), AT_ONCE):
-            batch = torch.from_numpy(contract.apply_pixels(store.pixels(rows[start : start + AT_ONCE]))).to(device)
-            seen = see_images(model, batch)
-            images.append(seen.images.cpu().numpy())
-            features.append(seen.pooled.cpu().numpy())
-            if progress is not None:
-                progress(min(start + AT_ONCE, len(rows)), len(rows))
-    return np.concatenate(images), np.concatenate(features)
+    parts = []
+    for start in range(0, len(rows), AT_ONCE):
+        films = embedder.preprocessing.apply_pixels(store.pixels(rows[start : start + AT_ONCE]))
+        parts.append(embedder.embed_tensor(films))
+    images, features = (np.concatenate(arrays) for arrays in zip(*((one.members[0], one.features) for one in parts), strict=True))
+    return images, features.astype(np.float32)
 
 
 def remember(path: Path, key: str, rows: Int64[np.ndarray, "case"], arrays: Sequence[Float32[np.ndarray, "case _"]]) -> None:

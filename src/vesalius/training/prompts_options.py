@@ -42,6 +42,9 @@ class PromptsOptions:
     """multilabel: findings may occur together, each against its denial; multiclass: a film has exactly one"""
     findings: Words = ()
     """findings to learn; all of the store's unless given"""
+    prompts: str | None = None
+    """a prompt file, or one of the package's by name: words of the hand-written prompts, the first of each begin the learned ones;
+    "NAME" against "no NAME" unless given"""
     sites: Words = ()
     """films of these sites only; all unless given"""
     score_on: Literal["test", "validation", "calibration"] = "test"

@@ -16,6 +16,8 @@ from vesalius.metrics.classification import auroc, known_labels
 from vesalius.training.data import films_of_step
 from vesalius.training.film_task import macro
 from vesalius.training.fit import Task
+from vesalius.zeroshot import heads
+from vesalius.zeroshot.heads import text_weights
 from vesalius.zeroshot.learned_prompts import PromptDesign, PromptGenerator, contrast, embed_prompts, prompt_generator
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vesalius.models.clip import ImageTextModel
     from vesalius.training.prompts_data import EmbeddedFilms
     from vesalius.training.prompts_options import PromptsOptions
+    from vesalius.zeroshot.prompts import PromptSet
 
 CASES_AT_ONCE = 64
 
@@ -35,7 +38,8 @@ class Setting:
         options: What was asked for.
         bundle: The frozen towers with their words.
         model: Its first checkpoint, frozen, on the device.
-        design: Of the prompts.
+        prompts: The words.
+        design: Of the learned prompts.
         train: Films to draw from.
         validation: Films that may choose weights; may be empty.
         scored: Films that score the curve.
@@ -48,6 +52,7 @@ class Setting:
     options: PromptsOptions
     bundle: ImageTextBundle
     model: ImageTextModel
+    prompts: PromptSet
     design: PromptDesign
     train: EmbeddedFilms
     validation: EmbeddedFilms
@@ -101,8 +106,8 @@ def make_task(setting: Setting, few: EmbeddedFilms, seed: int) -> Task:
         known = ~np.isnan(truth[cases])
         count = len(cases) if setting.exclusive else int(known.sum())
         arrays = (few.images[cases], few.features[cases], np.nan_to_num(truth[cases]).astype(np.float32), known)
-        on_device = [torch.from_numpy(array).to(setting.device) for array in arrays]
-        return PromptBatch(*on_device, counts=torch.tensor([float(count)]))
+        images, features, targets, told = (torch.from_numpy(array).to(setting.device) for array in arrays)
+        return PromptBatch(images, features, targets, told, torch.tensor([float(count)]))
 
     return Task(
         batch=batch,
@@ -148,10 +153,6 @@ def score(setting: Setting, generator: nn.Module, films: EmbeddedFilms) -> Float
 
 
 def hand_written(setting: Setting, films: EmbeddedFilms) -> Float64[np.ndarray, "case finding"]:
-    """Returns the raw contrasts of the words alone: the context, if any was given, and the name; nothing of it is learned."""
-    design = setting.design
-    encoded = setting.bundle.encode([f"{design.context} {words}".strip() for words in design.words])
-    with torch.inference_mode():
-        tokens, mask = (torch.from_numpy(array).to(setting.device) for array in encoded)
-        texts = setting.model.embed_texts(tokens, mask)[None]
-        return contrast(design.kind, torch.from_numpy(films.images).to(setting.device), texts).double().cpu().numpy()
+    """Returns the raw contrasts of the words alone, all that the prompt set has for each finding; nothing of it is learned."""
+    head = text_weights(setting.model, setting.bundle.encode, setting.prompts)
+    return heads.contrast(films.images, head)

@@ -18,7 +18,7 @@ vectors: Zhou 2022, arXiv:2109.01134 (CoOp).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -26,25 +26,19 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from vesalius.errors import BundleError, TextTooLong, ValueOutOfRange
+from vesalius.zeroshot.prompts import PromptKind, PromptSet
 
 if TYPE_CHECKING:
     from vesalius.models.clip import ImageTextModel
-    from vesalius.models.tokenizer import Encoded
-
-PromptKind = Literal["pair", "classes"]
-"""`pair`: findings that may occur together, each told from its denial; `classes`: of which an image has exactly one."""
+    from vesalius.zeroshot.heads import Encode
 
 Reads = Literal["embedding", "features"]
 """What of an image the meta-network sees: its unit vector in the shared space, as in CoCoOp, or the pooled features before it."""
 
 RANDOM_SPREAD = 0.02
 """Standard deviation of context vectors that begin at random, as in CoOp."""
-
-NEGATIONS = {"no finding": "abnormal finding"}
-"""Names whose denial is not "no" before them: "no No Finding" turns the meaning round (AUROC 0.07 in CheXzero's own run)."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +104,17 @@ class PromptDesign:
             raise BundleError(f"this prompt generator cannot be read ({error}); was it made by another version?") from error
 
 
-def name_words(finding: str) -> str:
-    """Returns a finding's name as words: `Pleural_Thickening` is "pleural thickening"."""
-    return " ".join(finding.replace("_", " ").split()).lower()
+def design_for(prompt_set: PromptSet, **settings: Any) -> PromptDesign:
+    """Returns a design in the words of a prompt set: of each finding the first sentence for it, and the first against it.
 
-
-def design_for(findings: Sequence[str], kind: PromptKind = "pair", **settings: Any) -> PromptDesign:
-    """Returns a design whose words are the findings' names and, for pairs, "no NAME"; `settings` as in `PromptDesign`.
-
-    The denial of "No Finding" is "abnormal finding".
+    Args:
+        prompt_set: `prompts_for` asks by name alone; "No Finding" is then a normal film against an abnormal one.
+        settings: Fields of `PromptDesign`.
     """
-    names = tuple(name_words(finding) for finding in findings)
-    denials = tuple(NEGATIONS.get(name, f"no {name}") for name in names) if kind == "pair" else ()
-    return PromptDesign(kind, tuple(findings), names, denials, **settings)
+    texts = prompt_set.texts().values()
+    positive = tuple(words.positive[0] for words in texts)
+    negative = tuple(words.negative[0] for words in texts) if prompt_set.kind == "pair" else ()
+    return PromptDesign(prompt_set.kind, prompt_set.findings, positive, negative, **settings)
 
 
 class Prompts(NamedTuple):
@@ -199,9 +191,7 @@ class PromptGenerator(nn.Module):
         return Prompts(torch.cat([names[:, :, :1], contexts, names[:, :, 1:]], dim=2), self.mask)
 
 
-def prompt_generator(
-    design: PromptDesign, model: ImageTextModel, encode: Callable[[Sequence[str]], Encoded], seed: int = 0
-) -> PromptGenerator:
+def prompt_generator(design: PromptDesign, model: ImageTextModel, encode: Encode, seed: int = 0) -> PromptGenerator:
     """Returns a generator over these towers, before training.
 
     Args:
@@ -248,7 +238,7 @@ def image_width(model: ImageTextModel, reads: Reads) -> int:
     return int(model.config.embedding_dim if reads == "embedding" else model.vision.dim)
 
 
-def lay_out(design: PromptDesign, model: ImageTextModel, encode: Callable[[Sequence[str]], Encoded], seed: int = 0) -> Layout:
+def lay_out(design: PromptDesign, model: ImageTextModel, encode: Encode, seed: int = 0) -> Layout:
     """Returns where everything of the prompts stands: the words' embeddings, looked up once.
 
     Raises:
@@ -279,11 +269,20 @@ def lay_out(design: PromptDesign, model: ImageTextModel, encode: Callable[[Seque
 
 
 def embed_prompts(model: ImageTextModel, prompts: Prompts) -> Float[Tensor, "case prompt dim"]:
-    """Returns the unit vector of every prompt for each image, through the text tower; a gradient passes."""
-    cases, count, tokens, width = prompts.embeddings.shape
-    masks = prompts.mask[None].expand(cases, -1, -1).reshape(cases * count, tokens)
-    sentences = prompts.embeddings.reshape(cases * count, tokens, width)
-    return model.embed_texts(sentences.to(model.log_scale.dtype), masks).reshape(cases, count, -1)
+    """Returns the unit vector of every prompt for each image, through the text tower; a gradient passes.
+
+    As in `heads.embed_texts` each prompt is read at its own length, without padding.
+    """
+    embeddings, mask = prompts.embeddings.to(model.log_scale.dtype), prompts.mask
+    cases, count, _, width = embeddings.shape
+    lengths = mask.sum(dim=1)
+    texts = embeddings.new_empty(cases, count, model.config.embedding_dim, dtype=torch.float32)
+    for length in sorted(set(lengths.tolist())):
+        alike = torch.nonzero(lengths == length)[:, 0]
+        sentences = embeddings[:, alike, :length].reshape(-1, length, width)
+        vectors = model.embed_texts(sentences, mask.new_ones(len(sentences), length))
+        texts = texts.index_copy(1, alike, vectors.reshape(cases, len(alike), -1))
+    return texts
 
 
 def contrast(
@@ -298,27 +297,3 @@ def contrast(
 def freeze(model: ImageTextModel) -> ImageTextModel:
     """Returns the model as a generator needs it: no weight learns, no dropout."""
     return model.eval().requires_grad_(requires_grad=False)
-
-
-class Seen(NamedTuple):
-    """What the frozen towers see of some images.
-
-    Attributes:
-        images: Unit vectors.
-        pooled: The vision tower's features before projection.
-        patches: Unit vectors of the patches.
-    """
-
-    images: Float[Tensor, "case dim"]
-    pooled: Float[Tensor, "case width"]
-    patches: Float[Tensor, "case dim rows columns"]
-
-
-def see_images(model: ImageTextModel, images: Float[Tensor, "case channel height width"]) -> Seen:
-    """Returns all of the images that prompts ask for, from one pass of the vision tower."""
-    features = model.image_features(images.to(model.log_scale.dtype))
-    patches = model.project_patches(features.patches.to(model.log_scale.dtype)).float()
-    embedded = normalize(patches.mean(dim=(2, 3)), dim=-1)
-    if model.config.vision.projection != "conv-mlp":
-        embedded = model.project_images(features.pooled.to(model.log_scale.dtype))
-    return Seen(embedded, features.pooled, normalize(patches, dim=1))

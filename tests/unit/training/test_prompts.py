@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 from tests.image_text import make_image_text_bundle
 from tests.stores import square_films
 from vesalius.datasets.store import Store
-from vesalius.errors import LabelsError, RunError, StoreError
+from vesalius.errors import LabelsError, PromptsError, RunError, StoreError
 from vesalius.models.preprocessing import Preprocessing
-from vesalius.training.prompts import points_of, train_prompts
+from vesalius.training.prompts import points_of, train_prompts, words_for
 from vesalius.training.prompts_options import PromptsOptions
 
 
@@ -116,6 +116,34 @@ def test_exclusive_classes(given: Path, tmp_path: Path) -> None:
 def test_prompts_that_are_the_same_for_every_image(given: Path, tmp_path: Path) -> None:
     summary = train_prompts(options(given, tmp_path, hidden=0, context_tokens=3))
     assert summary.parameters == 3 * 64 + 4 * 64
+
+
+def test_the_words_of_a_prompt_file(given: Path, tmp_path: Path) -> None:
+    """All sentences make the hand-written baseline, the first of each finding begins the learned prompt; names in any spelling."""
+    page = tmp_path / "words.yaml"
+    page.write_text(
+        'name: words\nkind: pair\ntemplates: [["{}", "no {}"]]\nfindings:\n'
+        "  - {name: upper, synonyms: [nodule, heart]}\n  - {name: lower, synonyms: [effusion]}\n"
+    )
+    train_prompts(options(given, tmp_path / "run", prompts=str(page), shots=("0",)))
+    design = json.loads((tmp_path / "run/model.json").read_text())["design"]
+    assert design["positive"] == ["nodule", "effusion"]
+    assert design["negative"] == ["no nodule", "no effusion"]
+    assert design["findings"] == ["Upper", "Lower"]
+    with pytest.raises(PromptsError, match="needs classes"):
+        train_prompts(options(given, tmp_path / "b", prompts=str(page), task="multiclass"))
+    with pytest.raises(PromptsError, match="no prompt for"):
+        train_prompts(options(given, tmp_path / "c", prompts="nih"))
+
+
+def test_no_finding_is_asked_as_a_normal_film() -> None:
+    pairs = words_for(PromptsOptions(Path(), Path(), Path()), ("No_Finding", "Edema"))
+    assert pairs.findings == ("No_Finding", "Edema")
+    assert all("normal" in text or "clear" in text for text in pairs.texts()["No_Finding"].positive[:2])
+    assert pairs.texts()["Edema"].negative == ("no edema",)
+    classes = words_for(PromptsOptions(Path(), Path(), Path(), task="multiclass"), ("No_Finding", "Edema"))
+    assert classes.kind == "classes"
+    assert classes.texts()["Edema"].positive == ("edema",)
 
 
 def test_what_cannot_be_is_refused(given: Path, tmp_path: Path) -> None:

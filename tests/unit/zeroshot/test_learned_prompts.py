@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from tests.image_text import make_config, make_model, make_tokenizer
 from vesalius.errors import BundleError, TextTooLong, ValueOutOfRange
 from vesalius.models.clip import ImageTextModel
 from vesalius.models.clip_config import TextEncoder, build_config
+from vesalius.models.image_tower import ImageTower
 from vesalius.models.tokenizer import Encoded, Tokenizer
 from vesalius.zeroshot.learned_prompts import (
     Layout,
@@ -20,10 +23,10 @@ from vesalius.zeroshot.learned_prompts import (
     freeze,
     prompt_generator,
     restore_generator,
-    see_images,
 )
+from vesalius.zeroshot.prompts import PromptSet, prompts_for
 
-FINDINGS = ("Pleural_Effusion", "Pneumothorax")
+FINDINGS = prompts_for(("pleural effusion", "pneumothorax"))
 
 
 def encode(texts: list[str] | tuple[str, ...]) -> Encoded:
@@ -36,8 +39,9 @@ def towers() -> ImageTextModel:
 
 def images(model: ImageTextModel, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(1)
-    seen = see_images(model, torch.randn(count, 3, 64, 64))
-    return seen.images, seen.pooled
+    with torch.no_grad():
+        seen = ImageTower.of(model)(torch.randn(count, 3, 64, 64))
+    return seen.embeddings, seen.features
 
 
 @pytest.mark.parametrize("kind", ["clip", "bert", "gpt"])
@@ -131,21 +135,6 @@ def test_contrasts() -> None:
     assert torch.allclose(contrast("classes", seen, texts), torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
 
 
-@pytest.mark.parametrize("projection", ["linear", "conv-mlp"])
-def test_what_is_seen_of_an_image_is_the_models_own_embedding(projection: str) -> None:
-    config = make_config(make_tokenizer())
-    from dataclasses import replace
-
-    torch.manual_seed(0)
-    model = freeze(ImageTextModel(replace(config, vision=replace(config.vision, projection=projection))))
-    pictures = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        seen = see_images(model, pictures)
-        torch.testing.assert_close(seen.images, model.embed_images(pictures), rtol=0, atol=1e-6)
-        torch.testing.assert_close(seen.pooled, model.image_features(pictures).pooled)
-        torch.testing.assert_close(seen.patches.norm(dim=1), torch.ones(2, 4, 4))
-
-
 def test_it_is_restored_without_towers_or_tokenizer() -> None:
     model = towers()
     generator = prompt_generator(design_for(FINDINGS, hidden=4, context_tokens=3), model, encode, seed=1)
@@ -157,12 +146,12 @@ def test_it_is_restored_without_towers_or_tokenizer() -> None:
     seen, features = images(model)
     torch.testing.assert_close(again(seen, features).embeddings, generator(seen, features).embeddings, rtol=0, atol=0)
     with pytest.raises(BundleError, match="train them again"):
-        restore_generator(design_for(("A", "B", "C"), hidden=4), generator.state_dict())
+        restore_generator(design_for(prompts_for("ABC"), hidden=4), generator.state_dict())
 
 
 def count(width: int, seen: int, hidden: int, vectors: int) -> int:
     """Learned numbers of a generator without biases and class vectors, over words of that width."""
-    design = design_for(("a", "b"), context_tokens=vectors, hidden=hidden, bias=False, class_vectors=False)
+    design = design_for(prompts_for("ab"), context_tokens=vectors, hidden=hidden, bias=False, class_vectors=False)
     layout = Layout(torch.zeros(vectors, width), torch.zeros(4, 3, width), torch.zeros(4, 3), torch.ones(4, 3 + vectors).long())
     return sum(parameter.numel() for parameter in PromptGenerator(design, layout, seen).parameters())
 
@@ -175,8 +164,29 @@ def test_the_published_number_of_parameters_has_a_split() -> None:
     assert count(512, 512, 32, 4) != 86_016, "CoCoOp's own sizes over CLIP are another number"
 
 
-def test_the_denial_of_no_finding_is_not_no_no_finding() -> None:
-    assert design_for(("No Finding", "Edema")).words == ("no finding", "edema", "abnormal finding", "no edema")
+def test_words_are_those_of_the_prompt_set() -> None:
+    """Of each finding the first; "no No Finding" is not asked."""
+    words = design_for(prompts_for(("No Finding", "edema"))).words
+    assert words == ("normal chest radiograph", "edema", "abnormal chest radiograph", "no edema")
+    classes = PromptSet.of_classes({"A": ("adenocarcinoma", "gland"), "S": ("squamous cell carcinoma",)})
+    design = design_for(classes)
+    assert (design.kind, design.findings, design.words) == ("classes", ("A", "S"), ("adenocarcinoma", "squamous cell carcinoma"))
+
+
+def test_prompts_of_different_lengths_are_read_without_padding() -> None:
+    """In a tower whose mean runs over padding a short prompt is what it is alone."""
+    config = make_config(make_tokenizer())
+    torch.manual_seed(0)
+    model = freeze(ImageTextModel(replace(config, text=replace(config.text, pooling="mean-layers-1-2-last"))))
+    generator = prompt_generator(design_for(FINDINGS, hidden=0), model, encode)
+    with torch.no_grad():
+        prompts = generator(torch.zeros(1, 24), torch.zeros(1, 64))
+        together = embed_prompts(model, prompts)[0]
+        for row, vector in enumerate(together):
+            length = int(prompts.mask[row].sum())
+            alone = model.embed_texts(prompts.embeddings[0, row : row + 1, :length], torch.ones(1, length, dtype=torch.long))[0]
+            torch.testing.assert_close(alone, vector, rtol=0, atol=1e-6)
+    assert len(set(prompts.mask.sum(dim=1).tolist())) > 1
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -184,7 +194,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(TextTooLong, match="fewer context tokens"):
         prompt_generator(design_for(FINDINGS, context_tokens=14), model, encode)
     with pytest.raises(ValueOutOfRange, match="at least 2"):
-        design_for(("Edema",), "classes")
+        PromptDesign("classes", ("edema",), ("edema",))
     with pytest.raises(ValueOutOfRange, match="something to learn"):
         design_for(FINDINGS, context_tokens=0, class_vectors=False)
     with pytest.raises(BundleError, match="another version"):
