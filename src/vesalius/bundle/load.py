@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.predictor import Predictor
     from vesalius.inference.film import FilmInference
+    from vesalius.inference.learned_prompts import LearnedPromptInference
 
 
 def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBundle:
@@ -72,15 +73,18 @@ def _open_predictor(verified: VerifiedBundle, device: str) -> Predictor:
         raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its run again") from error
 
 
-def _inference(verified: VerifiedBundle, device: str) -> FilmInference:
+def _inference(verified: VerifiedBundle, device: str) -> FilmInference | LearnedPromptInference:
     from safetensors.torch import load_file
 
+    from vesalius.bundle.learned_prompts import is_learned, open_learned
     from vesalius.inference.film import FilmInference, FilmView
     from vesalius.models.classifier import build_classifier
     from vesalius.models.config import ClassifierConfig
     from vesalius.models.preprocessing import Preprocessing
 
     description: dict[str, Any] = verified.description
+    if is_learned(description):
+        return open_learned(verified, device)
     networks = []
     for name in layout.weights_names(description["averaging"]["members"]):
         network = build_classifier(ClassifierConfig.from_json(description["encoder"]))

@@ -21,6 +21,8 @@ from vesalius.types import Decision, Finding, OutOfDistribution, Prediction, Rea
 
 if TYPE_CHECKING:
     from vesalius.inference.film import FilmInference, NetworkOutput
+    from vesalius.inference.learned_prompts import LearnedPromptInference
+    from vesalius.inference.zero_shot import ZeroShotInference
     from vesalius.types import Image
     from vesalius.uncertainty import Calibrator, DecisionPolicy, OodGate
 
@@ -50,7 +52,7 @@ class Predictor:
 
     description: dict[str, Any]
     id: str
-    inference: FilmInference
+    inference: FilmInference | ZeroShotInference | LearnedPromptInference
     calibrator: Calibrator
     policy: DecisionPolicy
     gate: OodGate

@@ -31,6 +31,7 @@ from vesalius.training.optimization import average_weights, build_optimizer
 from vesalius.training.options import save_toml, to_plain
 from vesalius.training.prompts_data import EmbeddedFilms, check_rows, check_store, embed_rows, frontal_rows, recall, remember
 from vesalius.training.prompts_options import FULL, PromptsOptions
+from vesalius.training.prompts_run import CURVE, KIND, read_curve
 from vesalius.training.prompts_task import Setting, build_generator, hand_written, make_task, read_generator, score
 from vesalius.training.recipe import begun_before, signature
 from vesalius.training.run import FORMAT, RunFolder
@@ -41,8 +42,6 @@ from vesalius.zeroshot.prompts import SLOT, PromptKind, PromptSet, Template, pla
 if TYPE_CHECKING:
     from vesalius.types import ProgressCallback
 
-CURVE = "few_shot.json"
-KIND = "prompts"
 PLACES = frozenset({"bundle", "store", "out"})
 
 
@@ -286,11 +285,10 @@ def describe(folder: RunFolder, setting: Setting, curve: list[dict[str, Any]], s
 def load_summary(folder: RunFolder, *, fresh: bool = False) -> PromptsSummary:
     """Returns what a finished run reached."""
     model = json.loads(folder.model.read_text(encoding="utf-8"))
-    curve = json.loads((folder.path / CURVE).read_text(encoding="utf-8"))["curve"]
     return PromptsSummary(
         path=folder.path,
         findings=tuple(model["design"]["findings"]),
-        curve=curve,
+        curve=read_curve(folder.path)["curve"],
         films=model["films"],
         parameters=model["parameters"],
         seconds=model["seconds"],

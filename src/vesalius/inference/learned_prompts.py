@@ -1,0 +1,147 @@
+"""How one film becomes logits by prompts that were learned and adapt to it: the text tower stays, because it reads them.
+
+A logit is the raw contrast, as of prompts in words: cosine with the prompt for a finding less cosine with the one against it, mean
+over the checkpoints; no probability. Where the prompts do not adapt to the image they are embedded once, when the model is loaded.
+Source and reading: `zeroshot.learned_prompts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from vesalius.errors import ShapeMismatch
+from vesalius.inference.film import AS_IT_IS, NetworkOutput, Precision
+from vesalius.inference.zero_shot import Embedded, ImageEmbedder, place_evidence
+from vesalius.zeroshot.learned_prompts import PromptGenerator, contrast, embed_prompts, freeze
+
+if TYPE_CHECKING:
+    from vesalius.models.clip import ImageTextModel
+    from vesalius.models.contracts import Contract
+    from vesalius.models.image_tower import ImageTower
+    from vesalius.types import Image
+
+FILMS_AT_ONCE = 16
+"""Films whose prompts pass the text tower together: each film has its own, one a finding and one against it."""
+
+
+class LearnedPromptInference:
+    """Frozen towers and learned prompts: from films to contrasts, in the place of a trained classifier's networks.
+
+    Args:
+        models: Checkpoints of an ensemble; taken over.
+        contract: From Image to tensor, one for all checkpoints.
+        generators: One a checkpoint, in the same order.
+        precision: What the vision encoders are held in; the text tower and everything after it are float32.
+        device: `auto` takes an accelerator where there is one.
+
+    Raises:
+        ShapeMismatch: Not one generator a checkpoint, or generators of different findings.
+
+    Checked against: the recipe's own scores of the same films (tests/flow/test_learned_prompts.py).
+    """
+
+    views = AS_IT_IS
+    """A film is looked at as it is."""
+
+    def __init__(
+        self,
+        models: Sequence[ImageTextModel],
+        contract: Contract,
+        generators: Sequence[PromptGenerator],
+        *,
+        precision: Precision = "float32",
+        device: str = "auto",
+    ) -> None:
+        if len(models) != len(generators) or len({(one.design.kind, one.design.findings) for one in generators}) != 1:
+            raise ShapeMismatch(
+                f"{len(models)} checkpoint(s), {len(generators)} generator(s); expected one each, all of the same findings"
+            )
+        self.embedder = ImageEmbedder(models, contract, precision=precision, device=device)
+        self.models = [freeze(model).to(self.embedder.device) for model in models]
+        for model in self.models:
+            model.text.float()
+            model.text_projection.float()
+        self.generators = [
+            generator.eval().requires_grad_(requires_grad=False).to(self.embedder.device) for generator in generators
+        ]
+        self._fixed = [self._embed_once(*pair) for pair in zip(self.models, self.generators, strict=True)]
+
+    @property
+    def preprocessing(self) -> Contract:
+        """The contract from Image to tensor."""
+        return self.embedder.preprocessing
+
+    @property
+    def precision(self) -> Precision:
+        """What the vision encoders are held in."""
+        return self.embedder.precision
+
+    @property
+    def networks(self) -> list[ImageTower]:
+        """The checkpoints' vision towers."""
+        return self.embedder.towers
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What it answers to, in the order of the logits."""
+        return self.generators[0].design.findings
+
+    def run(self, images: Sequence[Image], *, evidence: bool = False) -> NetworkOutput:
+        """Returns contrasts, pooled features and, if asked for, where on each film the patches agree with its prompts.
+
+        Raises:
+            EmptyInput: No film.
+        """
+        output = self.read(self.embedder.embed(images, patches=evidence))
+        if output.evidence is None:
+            return output
+        return NetworkOutput(output.logits, output.features, place_evidence(output.evidence, images, self.preprocessing))
+
+    def run_tensor(self, films: Float32[np.ndarray, "case channel height width"], *, evidence: bool = False) -> NetworkOutput:
+        """Does the same from what the contract's `apply` made; evidence then lies over the square that the network saw."""
+        return self.read(self.embedder.embed_tensor(films, patches=evidence))
+
+    def read(self, films: Embedded) -> NetworkOutput:
+        """Returns what the prompts say of films that are embedded already."""
+        logits, maps, before = [], [], 0
+        for member, rows in enumerate(films.members):
+            width = self.networks[member].width
+            texts = self.texts(member, rows, films.features[:, before : before + width].astype(np.float32))
+            before += width
+            kind = self.generators[member].design.kind
+            logits.append(contrast(kind, torch.from_numpy(rows).to(texts.device), texts).double().cpu().numpy())
+            if films.patches:
+                against = torch.from_numpy(films.patches[member]).to(texts.device)
+                count = texts.shape[1] // 2
+                difference = texts[:, :count] - texts[:, count:] if kind == "pair" else texts
+                cosines = torch.einsum("cdhw,cfd->cfhw", against, difference.expand(len(rows), -1, -1))
+                maps.append(self.embedder.scales[member] * cosines.cpu().numpy())
+        evidence = np.mean(maps, axis=0).astype(np.float32) if maps else None
+        return NetworkOutput(np.mean(logits, axis=0), films.features, evidence)
+
+    def texts(self, member: int, images: Float32[np.ndarray, "case dim"], features: Float32[np.ndarray, "case width"]) -> Tensor:
+        """Returns the unit vector of every prompt for each film (case, prompt, dim); one row that fits all where none adapts."""
+        fixed = self._fixed[member]
+        if fixed is not None:
+            return fixed
+        model, generator, device = self.models[member], self.generators[member], self.embedder.device
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), FILMS_AT_ONCE):
+                few = slice(start, start + FILMS_AT_ONCE)
+                seen = (torch.from_numpy(np.ascontiguousarray(array[few])).to(device) for array in (images, features))
+                parts.append(embed_prompts(model, generator(*seen)))
+        return torch.cat(parts)
+
+    def _embed_once(self, model: ImageTextModel, generator: PromptGenerator) -> Tensor | None:
+        if generator.meta is not None:
+            return None
+        nothing = torch.zeros(1, 1, device=self.embedder.device)
+        with torch.inference_mode():
+            return embed_prompts(model, generator(nothing, nothing))
