@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vesalius import metrics, uncertainty
+    from vesalius.bundle.film_words import zeroshot
     from vesalius.bundle.load import load
     from vesalius.datasets.store import Store
     from vesalius.dicom.read import read
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "read": "vesalius.dicom.read",
     "load": "vesalius.bundle.load",
+    "zeroshot": "",
     "Store": "vesalius.datasets.store",
     "Image": "vesalius.types",
     "Finding": "vesalius.types",
@@ -35,7 +37,19 @@ _HOME = {
     "uncertainty": "",
 }
 
-__all__ = ["Decision", "Finding", "Image", "Prediction", "Store", "VesaliusError", "load", "metrics", "read", "uncertainty"]
+__all__ = [
+    "Decision",
+    "Finding",
+    "Image",
+    "Prediction",
+    "Store",
+    "VesaliusError",
+    "load",
+    "metrics",
+    "read",
+    "uncertainty",
+    "zeroshot",
+]
 
 
 def __getattr__(name: str) -> Any:

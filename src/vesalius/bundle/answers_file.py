@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,14 +67,16 @@ class AnswersFile:
     Args:
         path: The file; made if it is not there. A last line that was cut off by a stop is dropped.
         reference: The bundle that answers.
+        about: Words that go into every line, behind its other keys: what the bundle was asked (`vesalius zeroshot`).
 
     Raises:
-        BundleError: The file holds answers of another bundle, or lines that are no answers; choose another file.
+        BundleError: Answers of another bundle or to other questions, or lines that are no answers; choose another file.
     """
 
-    def __init__(self, path: Path, reference: str) -> None:
+    def __init__(self, path: Path, reference: str, about: Mapping[str, str] | None = None) -> None:
         self.path = path
         self.reference = reference
+        self.about = dict(about or {})
         self.finished: set[str] = set()
         self.tally = Tally()
         if path.exists():
@@ -96,12 +98,18 @@ class AnswersFile:
             if not {"case", "bundle", "findings", "error"} <= set(line):
                 raise ValueError
         except (ValueError, TypeError):
-            raise BundleError(f"line {number} of {self.path} is no answer of `vesalius predict`; choose another --out") from None
+            raise BundleError(f"line {number} of {self.path} is no answer of a bundle; choose another --out") from None
         if line["bundle"] != self.reference:
             raise BundleError(
                 f"{self.path} holds answers of {line['bundle']} and this is {self.reference}; "
                 "choose another --out, or remove that file"
             )
+        for key, asked in self.about.items():
+            if line.get(key) != asked:
+                raise BundleError(
+                    f"{self.path} holds answers to other {key} ({line.get(key) or 'none'}; these are {asked}); "
+                    "choose another --out, or remove that file"
+                )
         return dict(line)
 
     def _count(self, line: dict[str, Any]) -> None:
@@ -116,7 +124,7 @@ class AnswersFile:
         with self.path.open("ab") as file:
 
             def append(prediction: Prediction) -> None:
-                line = prediction.to_json()
+                line = prediction.to_json() | self.about
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
                 file.flush()
                 self._count(line)

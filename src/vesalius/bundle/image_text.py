@@ -25,6 +25,7 @@ from vesalius.models.contracts import Contract, FamilyContract, TextRule, contra
 from vesalius.models.tokenizer import Encoded, Tokenizer, TooLong
 
 if TYPE_CHECKING:
+    from vesalius.bundle.film_words import WordMemory
     from vesalius.models.clip import ImageTextModel
 
 
@@ -83,6 +84,13 @@ class ImageTextBundle:
     def models(self) -> tuple[ImageTextModel, ...]:
         """Every checkpoint at once, on the CPU, ready to answer; `each_model` needs the memory of one."""
         return tuple(self.each_model())
+
+    @cached_property
+    def memory(self) -> WordMemory:
+        """Sentences embedded and towers made ready so far, kept for the next question."""
+        from vesalius.bundle.film_words import WordMemory
+
+        return WordMemory(self)
 
     def each_model(self) -> Iterator[ImageTextModel]:
         """Yields the checkpoints one after the other, in order; each is read when its turn comes.

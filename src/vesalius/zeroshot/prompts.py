@@ -18,10 +18,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vesalius.errors import PromptsError
-from vesalius.zeroshot.slide_scores import ClassTexts
 
 PromptKind = Literal["pair", "classes"]
 """`pair`: findings that may occur together, each told from its denial; `classes`: of which an image has exactly one."""
@@ -47,6 +46,13 @@ ABNORMALITY = (
     "an abnormality is seen",
 )
 """What "No Finding" and "normal" are asked as, and against what."""
+
+
+class Sentences(NamedTuple):
+    """All sentences of a finding: those that say it is there, and those that say it is not (none for a class)."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,12 @@ class Prompt:
                 "`negative` (abnormal), and no `synonyms`"
             )
 
-    def texts(self, templates: Sequence[Template]) -> ClassTexts:
+    def texts(self, templates: Sequence[Template]) -> Sentences:
         """Returns every sentence, for and against: templates with synonyms first, each sentence once."""
         used = templates if self.polarity == 1 else ()
         positive = [template.positive.replace(SLOT, name) for template in used for name in self.synonyms]
         negative = [template.negative.replace(SLOT, name) for template in used if template.negative for name in self.synonyms]
-        return ClassTexts(_once([*positive, *self.positive]), _once([*negative, *self.negative]))
+        return Sentences(_once([*positive, *self.positive]), _once([*negative, *self.negative]))
 
     @property
     def warning(self) -> str | None:
@@ -181,7 +187,7 @@ class PromptSet:
             return ()
         return tuple(prompt.warning for prompt in self.prompts if prompt.warning is not None)
 
-    def texts(self) -> dict[str, ClassTexts]:
+    def texts(self) -> dict[str, Sentences]:
         """Returns every sentence of every finding."""
         return {prompt.finding: prompt.texts(self.templates) for prompt in self.prompts}
 

@@ -23,19 +23,6 @@ Embeddings = Float32[np.ndarray, "member patch dim"]
 
 
 @dataclass(frozen=True)
-class ClassTexts:
-    """The sentences of one class in one prompt set, or of a finding and of its absence.
-
-    Attributes:
-        positive: Every template with every name.
-        negative: The same for its absence; empty where classes stand against each other.
-    """
-
-    positive: tuple[str, ...]
-    negative: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class TextColumns:
     """Embedded words side by side.
 
