@@ -169,7 +169,7 @@ class SlideWords:
                 slide.slide_id,
                 self.bundle.reference,
                 findings,
-                warnings=slide.warnings,
+                warnings=(*slide.warnings, *self.prompt_sets[0].warnings),
                 seconds=time.perf_counter() - started,
             )
             answer = SlideAnswer(prediction, scores, stored)

@@ -20,9 +20,13 @@ def list_slides(paths: Sequence[Path], *, leave_out: Collection[Path] = ()) -> l
         EmptyInput: There is no slide.
     """
     named = {path.resolve() for path in paths if not path.is_dir()}
-    cases = [case for case in list_cases(paths, leave_out=leave_out) if case.path.resolve() in named or is_slide(case.path)]
+    try:
+        found = {case.path.resolve(): case for case in reversed(list_cases(paths, leave_out=leave_out))}
+    except EmptyInput:
+        found = {}
+    cases = [case for path, case in reversed(found.items()) if path in named or is_slide(path)]
     if not cases:
-        raise EmptyInput(f"no slide in {', '.join(map(str, paths))}; name slides, or folders that hold them")
+        raise EmptyInput(f"no slide in {', '.join(map(str, paths)) or 'nothing'}; name slides, or folders that hold them")
     return finest_of_series(cases, named)
 
 

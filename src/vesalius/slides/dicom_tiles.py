@@ -104,10 +104,9 @@ class DicomSlide(Slide):
             content = self._frames.read(frame)
         one = copy.copy(self._template)
         one.PixelData = encapsulate([content]) if self._frames.compressed else content
-        with warnings.catch_warnings():
-            # Some writers call JPEG's YBR colours RGB; pydicom looks into the stream, decodes them rightly and warns.
-            warnings.simplefilter("ignore", UserWarning)
-            return np.asarray(pixel_array(one))
+        if self._frames.compressed and one.PhotometricInterpretation == "RGB" and b"JFIF" in content[:32]:
+            one.PhotometricInterpretation = "YBR_FULL_422"  # what JFIF is; some writers call it RGB all the same
+        return np.asarray(pixel_array(one))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
         """See `Slide`."""

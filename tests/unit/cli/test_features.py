@@ -1,0 +1,65 @@
+"""`vesalius features`: one file a slide, the rest still runs, nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.image_text import make_image_text_bundle
+from tests.slides import tissue_picture, write_pyramid
+from vesalius.cli import main
+from vesalius.inference.feature_file import read_features
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_image_text_bundle(tmp_path / "bundle")
+    (tmp_path / "slides").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ask(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
+    code = main(["features", "bundle", "slides", "--out", "features", "--json", *words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_folder_of_slides(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pyramid(here / "slides" / "a.tif", tissue_picture(box=(32, 32, 600, 440)))
+    write_pyramid(here / "slides" / "b.tif", tissue_picture(box=(32, 32, 600, 440)), mpp=None)
+    code, told = ask(capsys=capsys)
+    found = read_features(here / "features" / "slides" / "a.tif.h5")
+    assert code == 3
+    assert told["patches"] == {"slides/a.tif": len(found)}
+    assert told["failed"] == {"slides/b.tif": "missing_spacing"}
+    assert found.facts is not None
+    assert (found.facts.encoder, found.facts.patch_px, found.facts.patch_mpp) == (told["bundle"], 64, 0.5)
+    made = (here / "features" / "slides" / "a.tif.h5").stat().st_mtime_ns
+    code, told = ask("--mpp", "0.5", capsys=capsys)
+    assert (code, sorted(told["failed"])) == (0, [])  # type: ignore[call-overload]
+    assert (here / "features" / "slides" / "a.tif.h5").stat().st_mtime_ns == made
+
+
+def test_flags_reach_the_cut(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pyramid(here / "slides" / "a.tif", tissue_picture(box=(32, 32, 600, 440)))
+    flags = ["--patch-px", "48", "--patch-mpp", "1.0", "--overlap", "0.5", "--least-tissue", "0.6", "--precision", "bfloat16"]
+    code, _ = ask(*flags, "--batch-size", "5", "--workers", "2", capsys=capsys)
+    facts = read_features(here / "features" / "slides" / "a.tif.h5").facts
+    assert code == 0
+    assert facts is not None
+    assert (facts.patch_px, facts.patch_mpp, facts.overlap, facts.least_tissue, facts.precision) == (48, 1.0, 0.5, 0.6, "bfloat16")
+
+
+def test_another_bundles_features_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pyramid(here / "slides" / "a.tif", tissue_picture(box=(32, 32, 600, 440)))
+    assert ask(capsys=capsys)[0] == 0
+    make_image_text_bundle(here / "other", name="other")
+    assert main(["features", "other", "slides", "--out", "features"]) == 3
+    assert "another encoder" in capsys.readouterr().out
+
+
+def test_no_slide_is_wrong_usage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features", "bundle", "slides", "--out", "features"]) == 2
+    assert "no slide in" in capsys.readouterr().err
