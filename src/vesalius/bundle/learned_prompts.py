@@ -46,19 +46,10 @@ def describe_learned(
     assessable_views: Sequence[str] = ("PA", "AP"),
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns all of `bundle.json`.
-
-    Args:
-        name: In every answer.
-        towers: The image-text bundle that the prompts were learned over.
-        inference: What was calibrated.
-        calibration: What was fitted.
-        provenance: Where data and prompts come from; must hold `training_sites`.
-        assessable_views: A film of another known view is not answered.
-        notices: Sentences that must stand wherever its figures are shown, beside those of the towers.
+    """Returns all of `bundle.json`; `towers` is what the prompts were learned over, `notices` come beside its own.
 
     Raises:
-        BundleError: A name that cannot be a file's, or a provenance without sites.
+        BundleError: A name that cannot be a file's, or a provenance without `training_sites`.
     """
     from vesalius.bundle.calibrate import software
 
@@ -90,10 +81,10 @@ def describe_learned(
 def save_learned(
     path: str | Path,
     description: dict[str, Any],
-    *,
     weights: Sequence[bytes | Path],
     generators: Sequence[PromptGenerator],
     calibration: Calibration,
+    *,
     overwrite: bool = False,
 ) -> str:
     """Writes the bundle and returns its id.

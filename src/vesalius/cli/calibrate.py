@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from vesalius.bundle.calibrate import CalibrationOptions
     from vesalius.datasets.store import Store
     from vesalius.inference.film import FilmInference, NetworkOutput
+    from vesalius.inference.learned_prompts import LearnedPromptInference
+    from vesalius.training.prompts_run import PromptsRun
     from vesalius.training.run import Run
     from vesalius.types import Image, ProgressCallback
 
 BATCH = 16
-MACHINE_PATHS = ("store", "out", "init_from")
+MACHINE_PATHS = ("store", "out", "init_from", "bundle")
 """Settings of a run that name places on the machine it ran on; a bundle keeps none."""
 
 
@@ -41,7 +43,7 @@ class Command:
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """one finished run of `vesalius train classifier`, or several as an ensemble"""
+    """one finished run of `vesalius train classifier` or `train prompts`, or several as an ensemble"""
     store: Path
     """the store with the calibration split"""
     out: Path
@@ -86,28 +88,32 @@ class Command:
         """Calibrates, writes the bundle and returns the exit code."""
         from vesalius.bundle.calibrate import calibrate, describe
         from vesalius.bundle.save import check_free, save_bundle
+        from vesalius.cli.calibrate_prompts import calibrate_prompts
         from vesalius.datasets.store import Store
         from vesalius.metrics import known_labels
+        from vesalius.training.prompts_run import is_prompts_run
         from vesalius.training.run import load_run
 
         console = Console(json=self.json)
+        if any(is_prompts_run(path) for path in self.runs):
+            return calibrate_prompts(self, console)
         check_free(self.out, overwrite=self.overwrite)
         runs = [load_run(path) for path in self.runs]
         check_members(runs)
         store = Store(self.store)
-        films = choose_films(store, runs, words(self.sites), words(self.views))
+        films = choose_films(store, runs, words(self.sites), words(self.views), store_size_px=runs[0].preprocessing.store_size_px)
         inference = self._inference(runs)
         with console.progress("calibrate") as progress:
             output = run_films(inference, films.images(), len(films.rows), progress)
         labels = known_labels(store.labels(runs[0].findings)[films.rows])
         patients = films.patients()
-        calibration = calibrate(output, labels, patients, runs[0].findings, self._options())
+        calibration = calibrate(output, labels, patients, runs[0].findings, self.calibration_options())
         description = describe(
             self.name or self.out.resolve().name,
             runs[0].config,
             inference,
             calibration,
-            self._provenance(runs, store, films, patients),
+            self.provenance(runs, store, films, patients),
             assessable_views=words(self.views),
             notices=self.notice,
         )
@@ -118,10 +124,11 @@ class Command:
             statistics=calibration.gate.state(),
             overwrite=self.overwrite,
         )
-        self._show(console, description, bundle_id)
+        self.show(console, description, bundle_id)
         return EXIT_OK
 
-    def _options(self) -> CalibrationOptions:
+    def calibration_options(self) -> CalibrationOptions:
+        """Returns the rules to fit by."""
         from vesalius.bundle.calibrate import CalibrationOptions
 
         return CalibrationOptions(
@@ -147,9 +154,11 @@ class Command:
             networks.append(network)
         return FilmInference(networks, runs[0].preprocessing, precision=self.precision, views=VIEWS[self.tta], device=self.device)
 
-    def _provenance(self, runs: Sequence[Run], store: Store, films: CalibrationFilms, patients: np.ndarray) -> dict[str, Any]:
-        """Where data and code come from; nothing here names a place on this machine or a patient."""
-        options = self._options()
+    def provenance(
+        self, runs: Sequence[Run] | Sequence[PromptsRun], store: Store, films: CalibrationFilms, patients: np.ndarray
+    ) -> dict[str, Any]:
+        """Returns where data and code come from; nothing here names a place on this machine or a patient."""
+        options = self.calibration_options()
         made_with = {"coverage": options.coverage, "threshold_rule": options.threshold_rule, "ood_scores": list(options.ood_scores)}
         made_with |= {"ood_quantile": options.ood_quantile, "tta": self.tta, "precision": self.precision, "seed": options.seed}
         made_with |= {"target_risk": options.target_risk, "risk_confidence": options.guarantee}
@@ -178,7 +187,8 @@ class Command:
             "date": self.date,
         }
 
-    def _show(self, console: Console, description: dict[str, Any], bundle_id: str) -> None:
+    def show(self, console: Console, description: dict[str, Any], bundle_id: str) -> None:
+        """Prints what was fitted."""
         from vesalius.bundle.format import reference
         from vesalius.cli.bundle_inspect import show_calibration
 
@@ -243,8 +253,17 @@ def check_members(runs: Sequence[Run]) -> None:
             )
 
 
-def choose_films(store: Store, runs: Sequence[Run], sites: Sequence[str], views: Sequence[str]) -> CalibrationFilms:
+def choose_films(
+    store: Store,
+    runs: Sequence[Run] | Sequence[PromptsRun],
+    sites: Sequence[str],
+    views: Sequence[str],
+    *,
+    store_size_px: int | None,
+) -> CalibrationFilms:
     """Returns the films of the calibration split that the bundle will be able to answer.
+
+    `store_size_px` is what the network's contract asks of a store; None where any will do.
 
     Raises:
         StoreError: The store holds films of another size than the network was trained on.
@@ -254,9 +273,9 @@ def choose_films(store: Store, runs: Sequence[Run], sites: Sequence[str], views:
 
     from vesalius.dicom.quality import quality_problem
 
-    if store.size_px != runs[0].preprocessing.store_size_px:
+    if store_size_px is not None and store.size_px != store_size_px:
         raise StoreError(
-            f"films of {store.path} are {store.size_px} px and the run was trained on {runs[0].preprocessing.store_size_px} px; "
+            f"films of {store.path} are {store.size_px} px and the run was trained on {store_size_px} px; "
             "use the store of the run, or ingest again with --size"
         )
     chosen = tuple(sites) or tuple(sorted({site for run in runs for site in run.sites}))
@@ -273,7 +292,9 @@ def choose_films(store: Store, runs: Sequence[Run], sites: Sequence[str], views:
     return CalibrationFilms(store, np.array(kept), chosen, {reason: count for reason, count in left_out.items() if count})
 
 
-def run_films(inference: FilmInference, films: Iterable[Image], total: int, progress: ProgressCallback) -> NetworkOutput:
+def run_films(
+    inference: FilmInference | LearnedPromptInference, films: Iterable[Image], total: int, progress: ProgressCallback
+) -> NetworkOutput:
     """Returns what the networks say of every film, by the very code that answers later."""
     from vesalius.inference.film import join
 
@@ -285,7 +306,7 @@ def run_films(inference: FilmInference, films: Iterable[Image], total: int, prog
     return join(outputs)
 
 
-def warnings_of(runs: Sequence[Run], store: Store) -> list[str]:
+def warnings_of(runs: Sequence[Run] | Sequence[PromptsRun], store: Store) -> list[str]:
     """Returns what a reader of the card should know of how data were used."""
     found = []
     if any(run.store_fingerprint != store.fingerprint for run in runs):

@@ -29,7 +29,16 @@ from vesalius.training.few_shot import Point, draw_shots, few_shot_curve, linear
 from vesalius.training.fit import Plan, fit
 from vesalius.training.optimization import average_weights, build_optimizer
 from vesalius.training.options import save_toml, to_plain
-from vesalius.training.prompts_data import EmbeddedFilms, check_rows, check_store, embed_rows, frontal_rows, recall, remember
+from vesalius.training.prompts_data import (
+    EmbeddedFilms,
+    check_rows,
+    check_store,
+    embed_rows,
+    frontal_rows,
+    patients_of,
+    recall,
+    remember,
+)
 from vesalius.training.prompts_options import FULL, PromptsOptions
 from vesalius.training.prompts_run import CURVE, KIND, read_curve
 from vesalius.training.prompts_task import Setting, build_generator, hand_written, make_task, read_generator, score
@@ -152,9 +161,7 @@ def setup(options: PromptsOptions, folder: RunFolder, fabric: Fabric) -> Setting
     if held is None:
         held = embed_rows(ImageEmbedder([model], bundle.contract, device=str(fabric.device)), store, everything)
         remember(folder.path / "films.safetensors", key, everything, held)
-    ids = store.manifest["patient_id"].to_numpy(dtype=object)
-    patients = np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in everything])
-    films = EmbeddedFilms(everything, *held, store.labels(findings)[everything], patients)
+    films = EmbeddedFilms(everything, *held, store.labels(findings)[everything], patients_of(store, everything))
     parts = {split: films.take(np.searchsorted(everything, chosen)) for split, chosen in rows.items()}
     notes = ["the bundle has several checkpoints; prompts are learned over the first"] if bundle.members > 1 else []
     return Setting(

@@ -59,6 +59,12 @@ def frontal_rows(
     return np.asarray(rows[frontal & tells], dtype=np.int64)
 
 
+def patients_of(store: Store, rows: Int64[np.ndarray, "case"]) -> Shaped[np.ndarray, "case"]:
+    """Returns whose film each is; a film of an unknown patient is a patient of its own."""
+    ids = store.manifest["patient_id"].to_numpy(dtype=object)
+    return np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in rows])
+
+
 def check_rows(rows: dict[str, Int64[np.ndarray, "case"]], store: Store, findings: Sequence[str], scored: str) -> None:
     """Refuses splits that cannot carry the protocol.
 
