@@ -67,18 +67,19 @@ class AnswersFile:
     Args:
         path: The file; made if it is not there. A last line that was cut off by a stop is dropped.
         reference: The bundle that answers.
+        tally: Counts the lines; a `Tally` unless given.
         about: Words that go into every line, behind its other keys: what the bundle was asked (`vesalius zeroshot`).
 
     Raises:
         BundleError: Answers of another bundle or to other questions, or lines that are no answers; choose another file.
     """
 
-    def __init__(self, path: Path, reference: str, about: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, reference: str, tally: Tally | None = None, *, about: Mapping[str, str] | None = None) -> None:
         self.path = path
         self.reference = reference
         self.about = dict(about or {})
         self.finished: set[str] = set()
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
         if path.exists():
             self._take_up()
 

@@ -239,9 +239,9 @@ class FilmWords:
         return more
 
 
-def question_of(asked: PromptSet, options: WordOptions) -> str:
-    """Returns `NAME@sha256:` and 12 hex digits of all that decides a logit of this question."""
-    content = json.dumps([asked.sha256, asdict(options)], sort_keys=True).encode()
+def question_of(asked: PromptSet, options: WordOptions, **more: Any) -> str:
+    """Returns `NAME@sha256:` and 12 hex digits of all that decides a logit of this question; `more` is plain data."""
+    content = json.dumps([asked.sha256, asdict(options), more], sort_keys=True).encode()
     return f"{asked.name}@sha256:{hashlib.sha256(content).hexdigest()[:12]}"
 
 

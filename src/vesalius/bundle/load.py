@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vesalius.bundle.predictor import Predictor
     from vesalius.inference.film import FilmInference
     from vesalius.inference.learned_prompts import LearnedPromptInference
+    from vesalius.inference.zero_shot import ZeroShotInference
 
 
 def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBundle:
@@ -73,10 +74,11 @@ def _open_predictor(verified: VerifiedBundle, device: str) -> Predictor:
         raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its run again") from error
 
 
-def _inference(verified: VerifiedBundle, device: str) -> FilmInference | LearnedPromptInference:
+def _inference(verified: VerifiedBundle, device: str) -> FilmInference | LearnedPromptInference | ZeroShotInference:
     from safetensors.torch import load_file
 
     from vesalius.bundle.learned_prompts import is_learned, open_learned
+    from vesalius.bundle.zero_shot import open_zero_shot
     from vesalius.inference.film import FilmInference, FilmView
     from vesalius.models.classifier import build_classifier
     from vesalius.models.config import ClassifierConfig
@@ -85,6 +87,8 @@ def _inference(verified: VerifiedBundle, device: str) -> FilmInference | Learned
     description: dict[str, Any] = verified.description
     if is_learned(description):
         return open_learned(verified, device)
+    if verified.kind == layout.ZERO_SHOT:
+        return open_zero_shot(verified, device)
     networks = []
     for name in layout.weights_names(description["averaging"]["members"]):
         network = build_classifier(ClassifierConfig.from_json(description["encoder"]))

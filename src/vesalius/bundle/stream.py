@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vesalius.dicom.read import MAX_PIXELS, read
 from vesalius.errors import VesaliusError
@@ -20,8 +20,22 @@ from vesalius.types import Failure, Prediction
 
 if TYPE_CHECKING:
     from vesalius.bundle.cases import Case
-    from vesalius.bundle.predictor import Predictor
     from vesalius.types import Image
+
+
+class Reader(Protocol):
+    """What answers films: a `Predictor`, or towers that were asked in words."""
+
+    @property
+    def reference(self) -> str:
+        """Names the bundle in every answer."""
+        ...
+
+    def predict_batch(
+        self, images: Sequence[Image], cases: Sequence[str] | None = None, *, evidence: bool = False
+    ) -> Sequence[Prediction]:
+        """Answers several films in one pass."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Reading:
 
 
 def answer_cases(
-    predictor: Predictor, cases: Sequence[Case], *, finished: Collection[str] = (), options: StreamOptions = StreamOptions()
+    predictor: Reader, cases: Sequence[Case], *, finished: Collection[str] = (), options: StreamOptions = StreamOptions()
 ) -> Iterator[tuple[Prediction, Image | None]]:
     """Yields an answer to each case that is not finished, in the order of `cases`, with its film; a failed case has none.
 
@@ -96,7 +110,7 @@ def _read(case: Case, max_pixels: int) -> Reading:
 
 
 def _answer_window(
-    predictor: Predictor, readings: Sequence[Reading], options: StreamOptions
+    predictor: Reader, readings: Sequence[Reading], options: StreamOptions
 ) -> Iterator[tuple[Prediction, Image | None]]:
     films = [(reading.image, reading.case.name) for reading in readings if reading.image is not None]
     answers = iter(_answer(predictor, films, evidence=options.evidence))
@@ -109,7 +123,7 @@ def _answer_window(
             yield failed, None
 
 
-def _answer(predictor: Predictor, films: Sequence[tuple[Image, str]], *, evidence: bool) -> list[Prediction]:
+def _answer(predictor: Reader, films: Sequence[tuple[Image, str]], *, evidence: bool) -> Sequence[Prediction]:
     try:
         return predictor.predict_batch([image for image, _ in films], [name for _, name in films], evidence=evidence)
     except VesaliusError as error:

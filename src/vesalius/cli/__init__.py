@@ -29,6 +29,7 @@ VERBS = {
     "calibrate": ("vesalius.cli.calibrate", "a run into a locked bundle: calibrators, thresholds, abstention, OOD gate"),
     "predict": ("vesalius.cli.predict", "a bundle over films: one JSON line a case, heat maps, DICOM SR"),
     "features": ("vesalius.cli.features", "slides into files of patch features, as CLAM and TRIDENT read them"),
+    "zeroshot": ("vesalius.cli.zeroshot", "films and slides read by words: any findings you type, as contrasts; heat maps"),
     "audit": ("vesalius.cli.audit", "how far to trust a bundle: metrics with intervals, subgroups, sites, OOD"),
     "uq": ("vesalius.cli.uq", "any model's outputs in a CSV or .npz: calibration, abstention, a decision rule; no model needed"),
     "bundle import": ("vesalius.cli.bundle_import", "authors' checkpoints of images and words into a bundle"),
@@ -97,6 +98,8 @@ def parse(verb: str, arguments: list[str]) -> Any:
     # a verb may read its own defaults from a file named among the arguments: `train classifier --config RUN/run.toml`
     default = module.defaults(arguments) if hasattr(module, "defaults") else None
     given = {} if default is None else {"default": default}
+    # a flag of several words that is given twice would lose those of the first time: `zeroshot --finding a --finding b`
+    arguments = module.arrange(arguments) if hasattr(module, "arrange") else arguments
     with registry():
         return tyro.cli(module.Command, prog=f"vesalius {verb}", args=arguments, config=CONFIG, **given)
 

@@ -41,6 +41,26 @@ CONFIG = (tyro.conf.FlagCreatePairsOff,)
 """A flag is on when it is there; there is no `--no-flag` beside it."""
 
 
+def gather(arguments: Sequence[str], flag: str) -> list[str]:
+    """Returns the arguments with every occurrence of a flag of several words as one, at the end: `--finding a --finding b c`.
+
+    A parser takes the last occurrence and drops the others without a word.
+    """
+    rest: list[str] = []
+    words: list[str] = []
+    taking = False
+    for word in arguments:
+        if word == flag or word.startswith(f"{flag}="):
+            taking = True
+            words += [word.partition("=")[2]] if "=" in word else []
+        elif word.startswith("--"):
+            taking = False
+            rest.append(word)
+        else:
+            (words if taking else rest).append(word)
+    return [*rest, flag, *words] if words else [*rest, *([flag] if flag in arguments else [])]
+
+
 def settings_file(arguments: Sequence[str]) -> Path | None:
     """Returns the FILE of `--config FILE` or `--config=FILE`; None without it."""
     for place, word in enumerate(arguments):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from vesalius.cli import EXIT_OK
+from vesalius.cli.arguments import gather
 from vesalius.cli.console import Console
 from vesalius.errors import EmptyInput, RunError, StoreError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vesalius.datasets.store import Store
     from vesalius.inference.film import FilmInference, NetworkOutput
     from vesalius.inference.learned_prompts import LearnedPromptInference
+    from vesalius.inference.zero_shot import ZeroShotInference
     from vesalius.training.prompts_run import PromptsRun
     from vesalius.training.run import Run
     from vesalius.types import Image, ProgressCallback
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 BATCH = 16
 MACHINE_PATHS = ("store", "out", "init_from", "bundle")
 """Settings of a run that name places on the machine it ran on; a bundle keeps none."""
+
+
+def arrange(arguments: list[str]) -> list[str]:
+    """Lets `--finding` be given several times, with one text or several each time."""
+    return gather(arguments, "--finding")
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,27 @@ class Command:
         vesalius calibrate runs/cxr --store stores/cxr --out bundles/cxr
         vesalius calibrate runs/a runs/b runs/c --store stores/cxr --out bundles/three --threshold-rule sensitivity=0.95
         vesalius calibrate runs/cxr --store stores/cxr --out bundles/safe --target-risk 0.05 --risk-confidence 0.9
+
+    Given a bundle of kind image-text and what it is asked, it makes probabilities and decisions of the words' contrasts; the new
+    bundle answers `predict` and `audit`, and no other words. Findings are named as the store's labels are.
+
+        vesalius calibrate bundles/chexzero --store stores/cxr --prompts chexpert --out bundles/words
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """one finished run of `vesalius train classifier` or `train prompts`, or several as an ensemble"""
+    """one finished run of `train classifier` or `train prompts`, or several as an ensemble; or a bundle of kind image-text"""
     store: Path
     """the store with the calibration split"""
     out: Path
     """the bundle's folder, to be made"""
     name: str | None = None
     """the bundle's name in every answer; the folder's name unless given"""
+    finding: tuple[str, ...] = ()
+    """of an image-text bundle: what it is asked, each text against "no TEXT" """
+    prompts: str | None = None
+    """of an image-text bundle, instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih"""
+    average: Literal["embeddings", "logits"] = "embeddings"
+    """of an image-text bundle: over synonyms and templates, the mean of their embeddings or of their cosines"""
     sites: str | None = None
     """calibrate on films of these sites, comma separated; the run's training sites unless given"""
     coverage: float = 0.9
@@ -89,6 +107,7 @@ class Command:
         from vesalius.bundle.calibrate import calibrate, describe
         from vesalius.bundle.save import check_free, save_bundle
         from vesalius.cli.calibrate_prompts import calibrate_prompts
+        from vesalius.cli.calibrate_words import calibrate_words, is_image_text
         from vesalius.datasets.store import Store
         from vesalius.metrics import known_labels
         from vesalius.training.prompts_run import is_prompts_run
@@ -97,6 +116,10 @@ class Command:
         console = Console(json=self.json)
         if any(is_prompts_run(path) for path in self.runs):
             return calibrate_prompts(self, console)
+        if any(is_image_text(path) for path in self.runs):
+            return calibrate_words(self, console)
+        if self.finding or self.prompts:
+            raise RunError("--finding and --prompts ask a bundle of kind image-text; a trained run answers its own findings")
         check_free(self.out, overwrite=self.overwrite)
         runs = [load_run(path) for path in self.runs]
         check_members(runs)
@@ -293,7 +316,10 @@ def choose_films(
 
 
 def run_films(
-    inference: FilmInference | LearnedPromptInference, films: Iterable[Image], total: int, progress: ProgressCallback
+    inference: FilmInference | LearnedPromptInference | ZeroShotInference,
+    films: Iterable[Image],
+    total: int,
+    progress: ProgressCallback,
 ) -> NetworkOutput:
     """Returns what the networks say of every film, by the very code that answers later."""
     from vesalius.inference.film import join

@@ -9,6 +9,7 @@ Sources: Tiu 2022 (CheXzero). Radford 2021, arXiv:2103.00020 (CLIP).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,6 +76,12 @@ class ImageEmbedder:
         self.towers = [tower.answer_in(dtype_of(precision), self.device) for tower in towers]
         self.scales = tuple(tower.scale for tower in self.towers)
 
+    def with_contract(self, contract: Contract) -> ImageEmbedder:
+        """Returns the same towers under another contract."""
+        other = copy.copy(self)
+        other.preprocessing = contract
+        return other
+
     def embed(self, images: Sequence[Image], *, patches: bool = False) -> Embedded:
         """Returns films in the space of words, in their order.
 
@@ -101,7 +108,7 @@ class ZeroShotInference:
     """Vision towers and embedded words: from films to contrasts, in the place of a trained classifier's networks.
 
     Args:
-        models: Checkpoints of an ensemble, or an `ImageEmbedder` of them.
+        models: Checkpoints of an ensemble, or an `ImageEmbedder` of them (its own contract does not count).
         contract: From Image to tensor, one for all checkpoints.
         heads: Embedded words, one head a checkpoint, in the same order.
         precision: What the vision encoders are held in; ignored for an `ImageEmbedder`, which has its own.
@@ -127,7 +134,7 @@ class ZeroShotInference:
         device: str = "auto",
     ) -> None:
         if isinstance(models, ImageEmbedder):
-            self.embedder = models
+            self.embedder = models.with_contract(contract)
         else:
             self.embedder = ImageEmbedder(models, contract, precision=precision, device=device)
         if len(heads) != len(self.embedder.towers) or len({(head.kind, head.findings) for head in heads}) != 1:

@@ -1,0 +1,219 @@
+"""`vesalius zeroshot`: films and slides read by words."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
+from vesalius.cli.arguments import gather
+from vesalius.cli.console import Console
+
+if TYPE_CHECKING:
+    from vesalius.bundle.answers_file import AnswersFile
+    from vesalius.bundle.cases import Case
+    from vesalius.bundle.film_words import WordOptions
+    from vesalius.bundle.image_text import ImageTextBundle
+    from vesalius.bundle.score_tally import ScoreTally
+    from vesalius.bundle.slide import SlideOptions
+    from vesalius.types import Image, Prediction
+    from vesalius.zeroshot.prompts import PromptSet
+
+
+def arrange(arguments: list[str]) -> list[str]:
+    """Lets `--finding` be given several times, with one text or several each time."""
+    return gather(arguments, "--finding")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Films and slides read by words: you type findings, each case gets a score for each of them. Nothing is trained.
+
+    A score (`logit`) is the raw contrast: how much nearer the image lies to the words than to their denial. It is NOT a
+    probability, 0 is no threshold, and the scores of two findings cannot be compared: only the same finding on two images can.
+    `vesalius calibrate BUNDLE --prompts FILE` makes probabilities, decisions and abstention of it.
+
+    Each text is asked against "no TEXT". A name of an absence is turned round and not denied once more: "No Finding" is asked as
+    sentences of normality against sentences of abnormality, and each line says so. Prompt files bring synonyms and templates; five
+    come with the package: chexpert, nih (films), lung, renal, organs (slides).
+
+        vesalius zeroshot bundles/chexzero films/ --out scores.jsonl --finding "pleural effusion" pneumothorax
+        vesalius zeroshot bundles/chexzero films/ --out scores.jsonl --prompts chexpert --prompt-sets 50 --heatmap maps
+        vesalius zeroshot bundles/patch-text slides/ --out scores.jsonl --prompts renal --features features
+
+    One JSON line a case, written as soon as it is done; run the same command again after a stop and it goes on with the next case.
+    A case that cannot be read is a line with an error, the next one still runs, and the exit code is 3 then.
+    """
+
+    bundle: tyro.conf.Positional[Path]
+    """a bundle of kind image-text, from `vesalius bundle import`; verified before anything else"""
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """films (DICOM, PNG, JPEG), slides, or folders of them"""
+    out: Path
+    """a file for the scores, one JSON line a case"""
+    finding: tuple[str, ...] = ()
+    """what to look for, in your own words; each against "no TEXT" """
+    prompts: str | None = None
+    """instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih, lung, renal, organs"""
+    average: Literal["embeddings", "logits"] = "embeddings"
+    """over synonyms and templates: the mean of their embeddings (CLIP, CheXzero), or of their cosines (MedCLIP)"""
+    prompt_sets: int = 0
+    """draw so many prompt sets (50 as in MI-Zero): the score is their median, and each line holds the spread over them; 0 takes all
+    words at once"""
+    seed: int = 0
+    """of the drawn prompt sets"""
+    score: Literal["none", "paired", "class", "standardised"] = "none"
+    """another score by its name in each line: CheXzero's softmax of the pair, CLIP's softmax of classes, or CheXzero's score
+    without denials; none of them is a probability"""
+    heatmap: Path | None = None
+    """a folder for one overlay a case and finding: where the patches agree with the words"""
+    features: Path | None = None
+    """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside --out"""
+    mpp: float | None = None
+    """for slides: micrometres per pixel of the finest level, where the files do not say"""
+    pooling: str = "top-50"
+    """for slides: how patch scores become the slide's: top-1, top-5, top-10, top-50, top-100 (their mean), or mean"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """what the image encoder is held in; bfloat16 is about twice as fast and moves a contrast by up to 0.01"""
+    batch_size: int = 16
+    """films a pass of the network"""
+    workers: int = 1
+    """threads that read and decode while the network computes"""
+    limit_pixels: int = 100_000_000
+    """a film that claims more pixels is refused before it is decoded"""
+    device: str = "auto"
+    """what computes: auto, cpu, cuda, cuda:1 ..."""
+    json: bool = False
+    """print one machine-readable object at the end"""
+
+    def run(self) -> int:
+        """Scores every case that is not finished and returns the exit code."""
+        from vesalius.bundle.answers_file import AnswersFile
+        from vesalius.bundle.cases import list_cases
+        from vesalius.bundle.image_text import load_image_text
+        from vesalius.bundle.score_tally import ScoreTally
+        from vesalius.cli.calibrate_words import read_question
+
+        console = Console(json=self.json)
+        asked = read_question(self.prompts, self.finding)
+        written = [path for path in (self.out, self.heatmap, self.features_at) if path is not None]
+        films, slides = part_slides(list_cases(self.paths, leave_out=[*written, self.bundle]))
+        bundle = load_image_text(self.bundle)
+        tally = ScoreTally()
+        answers = AnswersFile(self.out, bundle.reference, tally, about={"prompts": self._question(asked, bool(slides))})
+        done = sum(case.name in answers.finished for case in (*films, *slides))
+        if done:
+            console.say(f"{done} of {len(films) + len(slides)} cases are in {self.out} already; going on with the rest.")
+        for notice in (*bundle.notices, *(f"mind: {warning}" for warning in asked.warnings)):
+            console.say(notice)
+        # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
+        with console.progress("zeroshot", "cases") as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for count in self._answer(bundle, asked, (films, slides), answers):
+                progress(done + count, len(films) + len(slides))
+        show_scores(console, tally, bundle.reference, asked)
+        console.say(f"scores: {self.out}")
+        console.result(tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), **answers.about})
+        return EXIT_SOME_FAILED if tally.failed else EXIT_OK
+
+    @property
+    def features_at(self) -> Path:
+        """Where features of slides go."""
+        return self.features or self.out.parent / "features"
+
+    def word_options(self) -> WordOptions:
+        """Returns how films are read by words."""
+        from vesalius.bundle.film_words import WordOptions
+
+        return WordOptions(self.average, self.prompt_sets, self.seed, self.score, self.precision)
+
+    def _question(self, asked: PromptSet, slides: bool) -> str:
+        from vesalius.bundle.film_words import question_of
+
+        more: dict[str, Any] = {"pooling": self.pooling, "mpp": self.mpp} if slides else {}
+        return question_of(asked, self.word_options(), **more)
+
+    def _answer(
+        self, bundle: ImageTextBundle, asked: PromptSet, cases: tuple[list[Case], list[Case]], answers: AnswersFile
+    ) -> Iterator[int]:
+        """Yields how many cases were scored so far; each is in the file before the next is made."""
+        films, slides = cases
+        finished, count = frozenset(answers.finished), 0
+        with answers.appending() as append:
+            # finished films are passed on as well: a score's last bit hangs on its batch, and batches are windows of the input
+            for prediction, image in self._films(bundle, asked, films, finished):
+                append(self._write_beside(prediction, image))
+                count += 1
+                yield count
+            for prediction in self._slides(bundle, asked, [case for case in slides if case.name not in finished]):
+                append(prediction)
+                count += 1
+                yield count
+
+    def _films(
+        self, bundle: ImageTextBundle, asked: PromptSet, films: Sequence[Case], finished: frozenset[str]
+    ) -> Iterator[tuple[Prediction, Image | None]]:
+        from vesalius.bundle.film_words import FilmWords
+        from vesalius.bundle.stream import StreamOptions, answer_cases
+
+        if all(case.name in finished for case in films):
+            return
+        reader = FilmWords(bundle, asked, self.word_options(), device=self.device)
+        options = StreamOptions(self.batch_size, self.workers, self.heatmap is not None, self.limit_pixels)
+        yield from answer_cases(reader, films, finished=finished, options=options)
+
+    def _slides(self, bundle: ImageTextBundle, asked: PromptSet, slides: Sequence[Case]) -> Iterator[Prediction]:
+        from vesalius.bundle.slide import SideFiles, SlideWords
+        from vesalius.bundle.slide_lines import score_slide_case
+        from vesalius.zeroshot.prompt_sets import draw_prompt_sets
+
+        if not slides:
+            return
+        drawn = draw_prompt_sets(asked, n_sets=self.prompt_sets, seed=self.seed) if self.prompt_sets else [asked]
+        reader = SlideWords(bundle, drawn, self._slide_options(), self.precision, self.device)
+        for case in slides:
+            yield score_slide_case(reader, case, asked, features=self.features_at, files=SideFiles(heatmap=self.heatmap))
+
+    def _slide_options(self) -> SlideOptions:
+        from vesalius.bundle.slide import SlideOptions
+        from vesalius.inference.slide import ExtractOptions
+
+        return SlideOptions(
+            mpp=self.mpp, average=self.average, rule=self.pooling, extract=ExtractOptions(self.batch_size, self.workers)
+        )
+
+    def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
+        """Writes the heat maps of one case before its line, so that a line means that all of it is there."""
+        from vesalius.bundle.side_files import write_heatmaps
+
+        if image is None or prediction.error is not None or self.heatmap is None:
+            return prediction
+        return write_heatmaps(prediction, image, self.heatmap)
+
+
+def part_slides(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """Returns films and slides apart, each in order; of a DICOM slide in a folder only the finest level is a case."""
+    from vesalius.bundle.slide_cases import finest_of_series
+    from vesalius.slides.read import is_slide
+
+    slides = [case for case in cases if is_slide(case.path)]
+    names = {case.name for case in slides}
+    return [case for case in cases if case.name not in names], finest_of_series(slides)
+
+
+def show_scores(console: Console, tally: ScoreTally, reference: str, asked: PromptSet) -> None:
+    """Prints what became of every case, and the range of each finding's contrasts."""
+    rows = [("cases", tally.cases), ("scored", tally.answered)]
+    rows += [(f"failed: {code.replace('_', ' ')}", count) for code, count in sorted(tally.failed.items())]
+    console.say(f"{reference}, asked with {asked.name}")
+    console.table("cases", ("", "cases"), rows)
+    spread = tally.spread()
+    if spread:
+        columns = ("finding", "least", "median", "greatest")
+        findings = [(name, *(f"{value:+.4f}" for value in values.values())) for name, values in spread.items()]
+        console.table("contrasts over the cases: no probabilities, not comparable between findings", columns, findings)
