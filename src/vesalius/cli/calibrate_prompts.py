@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vesalius.cli.calibrate import CalibrationFilms, Command
     from vesalius.cli.console import Console
     from vesalius.inference.learned_prompts import LearnedPromptInference
+    from vesalius.models.contracts import Contract
     from vesalius.training.prompts_run import PromptsRun
 
 
@@ -28,6 +29,7 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     from vesalius.bundle.learned_prompts import describe_learned, save_learned
     from vesalius.bundle.save import check_free
     from vesalius.cli.calibrate import choose_films, words
+    from vesalius.cli.calibrate_words import contract_for
     from vesalius.datasets.store import Store
     from vesalius.training.prompts_run import load_prompts_run
 
@@ -37,8 +39,9 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     if command.tta != "none":
         raise RunError("learned prompts read each film as it is; leave out --tta")
     store, views = Store(command.store), words(command.views)
-    films = choose_films(store, runs, words(command.sites), views, store_size_px=towers.contract.store_size_px)
-    inference = build_inference(runs, towers, command)
+    contract = contract_for(towers.contract, store)
+    films = choose_films(store, runs, words(command.sites), views, store_size_px=contract.store_size_px)
+    inference = build_inference(runs, towers, contract, command)
     calibration = fit_rules(inference, films, command, console)
     provenance = command.provenance(runs, store, films, films.patients())
     name = command.name or command.out.resolve().name
@@ -87,7 +90,9 @@ def open_towers(runs: Sequence[PromptsRun]) -> ImageTextBundle:
     return towers
 
 
-def build_inference(runs: Sequence[PromptsRun], towers: ImageTextBundle, command: Command) -> LearnedPromptInference:
+def build_inference(
+    runs: Sequence[PromptsRun], towers: ImageTextBundle, contract: Contract, command: Command
+) -> LearnedPromptInference:
     """Returns towers and generators, ready to answer; the towers once for every run."""
     from safetensors.torch import load_file
 
@@ -96,4 +101,4 @@ def build_inference(runs: Sequence[PromptsRun], towers: ImageTextBundle, command
 
     generators = [restore_generator(PromptDesign.from_json(run.design), load_file(run.weights)) for run in runs]
     models = [next(iter(towers.each_model())) for _ in runs]
-    return LearnedPromptInference(models, towers.contract, generators, precision=command.precision, device=command.device)
+    return LearnedPromptInference(models, contract, generators, precision=command.precision, device=command.device)
