@@ -16,7 +16,9 @@ SCRIPTS = (
     "startup.py",
     "ingest.py",
     "network.py",
+    "vision_tower.py",
     "training_step.py",
+    "gradient_cache.py",
     "predict.py",
     "bootstrap.py",
     "delong.py",
@@ -24,6 +26,8 @@ SCRIPTS = (
     "ece.py",
     "aurc.py",
     "policy_search.py",
+    "slide_features.py",
+    "prompt_sets.py",
 )
 
 
