@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from vesalius.datasets.report_labels import label_report, label_sentence
+from vesalius.datasets.reports import sections, sentences
 from vesalius.errors import EmptyInput, RunError
-from vesalius.training import report_standin as reports
 
 if TYPE_CHECKING:
     from vesalius.datasets.store import Store
@@ -55,7 +56,7 @@ def store_texts(store: Store, rows: Int64[np.ndarray, "case"], section: Section)
 
 def choose_section(report: str, section: Section) -> str:
     """Returns the words of a report that are learned; the whole report where it has no headings."""
-    found = reports.sections(report)
+    found = sections(report)
     findings, impression = (found.findings or "").strip(), (found.impression or "").strip()
     if section == "whole" or not (findings or impression):
         return " ".join(report.split())
@@ -114,7 +115,7 @@ class ReportSentences:
 
     def __init__(self, texts: Texts) -> None:
         self.whole = texts.texts
-        self.sentences = tuple(tuple(reports.sentences(text)) or (text,) for text in texts.texts)
+        self.sentences = tuple(tuple(sentences(text)) or (text,) for text in texts.texts)
         numbers: dict[str, int] = {}
         self._numbers = tuple(tuple(numbers.setdefault(plain(one), len(numbers)) for one in of_film) for of_film in self.sentences)
 
@@ -191,10 +192,10 @@ def label_sentences(texts: Sequence[str], findings: Sequence[str]) -> LabelledSe
     counts: Counter[str] = Counter()
     spelt: dict[str, str] = {}
     for text in texts:
-        for one in reports.sentences(text):
+        for one in sentences(text):
             counts[plain(one)] += 1
             spelt.setdefault(plain(one), one)
-    labelled = {key: _row(reports.label_sentence(spelt[key], findings), findings) for key in counts}
+    labelled = {key: _row(label_sentence(spelt[key], findings), findings) for key in counts}
     kept = [key for key, row in labelled.items() if not np.isnan(row).all()]
     if not kept:
         raise EmptyInput(f"no sentence of these reports speaks of {', '.join(findings)}; name other --findings")
@@ -210,7 +211,7 @@ def label_sentences(texts: Sequence[str], findings: Sequence[str]) -> LabelledSe
 
 def labels_of_reports(texts: Sequence[str], findings: Sequence[str]) -> Float64[np.ndarray, "case finding"]:
     """Returns what each report says of each finding: 1, 0, -1, NaN where it is silent."""
-    rows = [_row(reports.label_report(text, findings), findings) if text else np.full(len(findings), np.nan) for text in texts]
+    rows = [_row(label_report(text, findings), findings) if text else np.full(len(findings), np.nan) for text in texts]
     return np.stack(rows) if rows else np.zeros((0, len(findings)))
 
 
