@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from vesalius.dicom.quality import quality_problem
-from vesalius.errors import BundleError, PromptsError
+from vesalius.errors import BundleError, PromptsError, TextTooLong
 from vesalius.inference.film import Precision
 from vesalius.inference.zero_shot import Embedded, ImageEmbedder, ZeroShotInference, place_evidence
 from vesalius.types import Finding, Prediction
@@ -107,7 +107,7 @@ class WordMemory:
         wanted = [text for text in texts_of(prompt_sets) if text not in self._tables[0].rows]
         made = self._embedders.get((precision, device))
         if wanted:
-            self._bundle.encode(wanted)  # a sentence that is too long is said before any weight is read
+            self._check_length(wanted)
         if wanted or made is None:
             towers: list[ImageTower] = []
             for member, model in enumerate(self._bundle.each_model()):
@@ -120,6 +120,20 @@ class WordMemory:
                 made = ImageEmbedder(towers, self._bundle.contract, precision=precision, device=device)
                 self._embedders[precision, device] = made
         return made
+
+    def _check_length(self, texts: Sequence[str]) -> None:
+        """Says which words are too long, before any weight is read; they are the asker's own, no report's."""
+        try:
+            self._bundle.encode(texts)
+        except TextTooLong:
+            room = self._bundle.text_rule.context_length
+            for text in texts:
+                try:
+                    self._bundle.encode([text])
+                except TextTooLong as error:
+                    raise TextTooLong(
+                        f"{text!r} has more tokens than the {room} that this model reads; ask in fewer words"
+                    ) from error
 
     def heads(self, prompt_set: PromptSet, average: Average) -> tuple[TextHead, ...]:
         """Returns the head of every checkpoint; `prepare` must have seen the prompt set."""

@@ -138,7 +138,7 @@ def show_calibration(console: Console, table: list[dict[str, Any]]) -> None:
     )
     rows = []
     for row in table:
-        fitted = (row["calibrator"].replace("_", " "), f"{1 / row['slope']:.2f}", f"{row['intercept']:+.2f}")
+        fitted = (row["calibrator"].replace("_", " "), f"{1 / row['slope']:.3g}", f"{row['intercept']:+.2f}")
         losses = (number(row["nll_before"]), number(row["nll_after"]))
         rule = (f"{row['threshold']:.3f} {row['rule']}", band(row), percent(row["coverage"]))
         rows.append((row["finding"], row["n"], row["n_positive"], *fitted, *losses, *rule))

@@ -108,7 +108,7 @@ def _subheading(finding: Finding) -> str:
     if finding.decision is Decision.ABSTAIN:
         return "no answer" if finding.reason is None else f"no answer: {str(finding.reason).replace('_', ' ')}"
     if finding.probability is None:
-        return f"logit {finding.logit:+.2f}, not calibrated"
+        return f"logit {finding.logit:+.3g}, not calibrated"
     return f"calibrated probability {finding.probability:.2f}"
 
 

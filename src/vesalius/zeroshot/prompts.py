@@ -208,8 +208,8 @@ class PromptSet:
         return {
             "name": self.name,
             "kind": self.kind,
-            "about": self.about,
-            "sources": list(self.sources),
+            **({"about": self.about} if self.about else {}),
+            **({"sources": list(self.sources)} if self.sources else {}),
             "templates": [_frame(template) for template in self.templates],
             "findings": [_entry(prompt) for prompt in self.prompts],
         }
