@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.bundle.side_files import place_in
-from vesalius.errors import ValueOutOfRange, VesaliusError
+from vesalius.errors import ValueOutOfRange
 from vesalius.inference.film import Precision
 from vesalius.inference.slide import ExtractOptions, SlideEncoder, extract_features
 from vesalius.reporting.patch_table import write_patch_table
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
-from vesalius.types import Failure, Finding, Prediction
+from vesalius.types import Finding, Prediction
 from vesalius.zeroshot.prompt_sets import Spread
 from vesalius.zeroshot.slide_scores import PoolOptions, SlideScores, rules_of, score_slide
 from vesalius.zeroshot.text_columns import text_columns
@@ -175,19 +175,6 @@ class SlideWords:
             answer = SlideAnswer(prediction, scores, stored)
             self._write(answer, slide, files)
         return answer
-
-    def try_answer(self, path: str | Path, *, features: str | Path, case: str | None = None, **more: Any) -> Prediction:
-        """Returns the line of `answer`, or a line with the error of a slide that could not be read."""
-        started = time.perf_counter()
-        try:
-            return self.answer(path, features=features, case=case, **more).prediction
-        except VesaliusError as error:
-            failure = Failure(error.code, str(error))
-        except OSError as error:
-            words = f"the slide could not be read: {error.strerror or type(error).__name__}; check the disk and its permissions"
-            failure = Failure("unreadable", words)
-        seconds = time.perf_counter() - started
-        return Prediction(case or Path(path).as_posix(), None, self.bundle.reference, error=failure, seconds=seconds)
 
     def _write(self, answer: SlideAnswer, slide: Slide, files: SideFiles) -> None:
         from vesalius.reporting.slide_map import PatchScores, draw_map, file_name, write_pyramid

@@ -37,7 +37,7 @@ def score_slide_case(reader: SlideWords, case: Case, asked: PromptSet, *, featur
             image_id=told.image_id,
             bundle=told.bundle,
             findings=told.findings,
-            warnings=(*told.warnings, *asked.warnings),
+            warnings=told.warnings,
             seconds=told.seconds,
             more=more,
         )

@@ -24,8 +24,11 @@ from vesalius.slides.patches import PatchGrid, read_patches
 from vesalius.slides.tissue import TissueMask, find_tissue
 
 if TYPE_CHECKING:
+    import torch
+
     from vesalius.models.clip import ImageTextModel
     from vesalius.models.contracts import Contract
+    from vesalius.models.image_tower import ImageTower
     from vesalius.slides.read import Slide
     from vesalius.types import ProgressCallback
 
@@ -44,10 +47,11 @@ class SlideEncoder:
         name: Of the weights; goes into every feature file, so that no other encoder takes up its rows.
 
     Args:
-        models: Members of the ensemble; taken over: moved to the device, cast, laid out to answer and no longer to be trained.
+        models: Members of the ensemble; their vision towers are taken over: moved to the device, cast, laid out to answer and no
+            longer to be trained. Their text towers are not touched.
         contract: From RGB patch to tensor, one for all members.
         name: A bundle's reference; None: a hash of the weights.
-        precision: What weights and activations are held in; features come out in float32.
+        precision: What the vision towers are held in; features come out, and are projected, in float32.
         device: `auto` takes an accelerator where there is one.
 
     Raises:
@@ -57,14 +61,14 @@ class SlideEncoder:
 
     def __init__(
         self,
-        models: Sequence[ImageTextModel],
+        models: Sequence[ImageTextModel | ImageTower],
         contract: Contract,
         *,
         name: str | None = None,
         precision: Precision = "float32",
         device: str = "auto",
     ) -> None:
-        from vesalius.models.packed import pack_for_inference
+        from vesalius.models.image_tower import ImageTower
 
         if not models:
             raise EmptyInput("a slide needs at least one encoder")
@@ -75,15 +79,16 @@ class SlideEncoder:
         self.contract, self.precision = contract, precision
         self.device = device_of(device)
         self.name = name or weights_name(models)
-        self.models = [model.to(self.device, dtype_of(precision)).eval() for model in models]
-        self.dims = tuple(int(model.vision.dim) for model in self.models)
-        for model in self.models:
-            pack_for_inference(model.vision)
+        towers = [model if isinstance(model, ImageTower) else ImageTower.of(model) for model in models]
+        self.towers = [tower.answer_in(dtype_of(precision), self.device) for tower in towers]
+        self.widths = tuple(tower.width for tower in self.towers)
+        for tower in self.towers:
+            tower.vision_projection = _packed(tower.vision_projection)
 
     @property
     def dim(self) -> int:
         """Width of a row of features."""
-        return sum(self.dims)
+        return sum(self.widths)
 
     def prepare(self, patches: UInt8[np.ndarray, "patch side side 3"]) -> Float32[np.ndarray, "patch channel height width"]:
         """Returns the network's input for patches of a slide."""
@@ -95,19 +100,20 @@ class SlideEncoder:
 
         with torch.inference_mode():
             batch = torch.from_numpy(tensor).to(self.device, dtype_of(self.precision))
-            rows = [model.image_features(batch).pooled for model in self.models]
+            rows = [tower.vision(batch).pooled.float() for tower in self.towers]
             features: Float32[np.ndarray, "patch dim"] = torch.cat(rows, dim=1).cpu().numpy()
         return features
 
     def project(self, features: Float32[np.ndarray, "patch dim"]) -> Float32[np.ndarray, "member patch embedding"]:
-        """Returns unit vectors in the space of words, one a patch and member, in float32 whatever the precision."""
+        """Returns unit vectors in the space of words, one a patch and member."""
         import torch
+        from torch.nn.functional import normalize
 
         members = []
         with torch.inference_mode():
-            for model, part in zip(self.models, np.split(features, np.cumsum(self.dims)[:-1], axis=1), strict=True):
-                rows = torch.from_numpy(np.ascontiguousarray(part)).to(self.device, dtype_of(self.precision))
-                members.append(model.project_images(rows).float().cpu().numpy())
+            for tower, part in zip(self.towers, np.split(features, np.cumsum(self.widths)[:-1], axis=1), strict=True):
+                rows = tower.vision_projection(torch.from_numpy(np.ascontiguousarray(part)).to(self.device))
+                members.append(normalize(rows, dim=-1).cpu().numpy())
         return np.stack(members)
 
 
@@ -196,7 +202,16 @@ def facts_of(slide: Slide, encoder: SlideEncoder, grid: PatchGrid) -> FeatureFac
     )
 
 
-def weights_name(models: Sequence[ImageTextModel]) -> str:
+def _packed(projection: torch.nn.Module) -> torch.nn.Module:
+    """The projection laid out to answer; packing replaces the children of what it is given."""
+    from torch.nn import Sequential
+
+    from vesalius.models.packed import pack_for_inference
+
+    return next(pack_for_inference(Sequential(projection)).children())
+
+
+def weights_name(models: Sequence[ImageTextModel | ImageTower]) -> str:
     """Names weights by their content: `weights@sha256:` and 12 hex digits."""
     digest = hashlib.sha256()
     for model in models:

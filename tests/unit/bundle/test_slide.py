@@ -15,8 +15,10 @@ from PIL import Image
 import vesalius
 from tests.image_text import make_config, make_image_text_bundle, make_model, make_tokenizer
 from tests.slides import tissue_picture, write_pyramid
+from vesalius.bundle.cases import Case
 from vesalius.bundle.image_text import ImageTextBundle
 from vesalius.bundle.slide import SideFiles, SlideOptions, SlideWords
+from vesalius.bundle.slide_lines import score_slide_case
 from vesalius.errors import ValueOutOfRange
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
@@ -110,13 +112,13 @@ def test_what_lies_beside(tmp_path: Path, bundle: ImageTextBundle, slide: Path) 
 def test_a_slide_that_cannot_be_read_is_a_line(tmp_path: Path, bundle: ImageTextBundle) -> None:
     reader = SlideWords(bundle, [CLASSES], OPTIONS)
     path = write_pyramid(tmp_path / "b.tif", tissue_picture(box=(64, 64, 620, 440)), mpp=None)
-    line = reader.try_answer(path, features=tmp_path, case="b.tif").to_json()
+    case = Case("b.tif", path)
+    line = score_slide_case(reader, case, CLASSES, features=tmp_path, files=SideFiles()).to_json()
     assert (line["case"], line["findings"], line["error"]["code"]) == ("b.tif", [], "missing_spacing")
     assert "--mpp" in line["error"]["message"]
     told = replace(OPTIONS, mpp=0.5)
-    assert SlideWords(bundle, [CLASSES], told).try_answer(path, features=tmp_path).error is None
-    gone = reader.try_answer(tmp_path, features=tmp_path)
-    assert gone.error is not None
+    reader = SlideWords(bundle, [CLASSES], told)
+    assert score_slide_case(reader, case, CLASSES, features=tmp_path, files=SideFiles()).error is None
 
 
 def test_a_warning_of_polarity_stands_in_the_line(tmp_path: Path, bundle: ImageTextBundle, slide: Path) -> None:
