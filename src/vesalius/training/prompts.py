@@ -95,8 +95,8 @@ def train_prompts(options: PromptsOptions, progress: ProgressCallback | None = N
         return load_summary(folder)
     fabric = Fabric(accelerator=options.accelerator, devices=1)
     fabric.launch()
-    folder.path.mkdir(parents=True, exist_ok=True)
     setting = setup(options, folder, fabric)
+    folder.path.mkdir(parents=True, exist_ok=True)
     save_toml(options, folder.settings)
     points, seconds = [], 0.0
     learned = [word for word in shots if word != "0"]
