@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 PREFIX = "module."
 """What DistributedDataParallel puts in front of every name."""
+
+UNREADABLE = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, OSError, BadZipFile)
+"""What a broken file makes its reader raise."""
 
 SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".safetensors"})
 
@@ -138,29 +141,36 @@ def _digest(path: Path, expected: str | None) -> str:
 
 def _load(path: Path) -> Any:
     """Returns a file's content: tensors, containers and numbers; never an object with code of its own."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from vesalius.models.checkpoints.torchscript import is_torchscript, read_torchscript
 
     try:
         if _is_safetensors(path):
-            return load_file(path)
+            return _load_safetensors(path)
         if is_torchscript(path):
             return read_torchscript(path)
         # medical_mae's authors keep the command line of training, which is plain words and numbers, beside the weights
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path) or None)
     except pickle.UnpicklingError as error:
         raise CheckpointUnreadable(
             f"{path.name} holds Python objects beside tensors and was not opened: unpickling them could run any code; "
             "ask its authors for a state dict or a safetensors file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise CheckpointUnreadable(
             f"{path.name} cannot be read as a checkpoint ({type(error).__name__}); expected safetensors or a file of torch.save: "
             "fetch it again"
         ) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError("not a whole safetensors file") from error
 
 
 def _is_safetensors(path: Path) -> bool:

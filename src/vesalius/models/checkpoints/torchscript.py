@@ -82,8 +82,8 @@ class _TensorUnpickler(pickle.Unpickler):
             return OrderedDict
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
-        if module == "torch.jit._pickle" and name.startswith("build_"):
-            return list
+        if module == "torch.jit._pickle":  # lists and dictionaries, each with the name of its type
+            return _as_it_is
         raise pickle.UnpicklingError(f"the archive holds {module}.{name}, which is no tensor")
 
     def persistent_load(self, pid: Any) -> Tensor:
@@ -96,6 +96,10 @@ class _TensorUnpickler(pickle.Unpickler):
                 raise KeyError(f"{self._folder}{key}")
             self._storages[key] = numbers
         return self._storages[key]
+
+
+def _as_it_is(value: Any, *_: object) -> Any:
+    return value
 
 
 def _view(numbers: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object) -> Tensor:

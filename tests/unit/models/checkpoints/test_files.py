@@ -104,6 +104,14 @@ def test_a_file_cut_short(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "a.pt")
 
 
+def test_safetensors_cut_short(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(100)}, tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(content[:-40])
+    with pytest.raises(CheckpointUnreadable, match="fetch it again"):
+        read_state_dict(tmp_path / "a.safetensors")
+
+
 def test_nothing_there_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointUnreadable, match="no checkpoint at"):
         read_state_dict(tmp_path / "none.pt")

@@ -46,6 +46,26 @@ def test_the_same_tensors_as_torch(archive: Path) -> None:
     assert set(read_state_dict(archive)) == set(expected)
 
 
+class Scripted(nn.Module):
+    """Lists and dictionaries beside the weights, which a traced module has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+        self.sizes: list[int] = [1, 2]
+        self.names: dict[str, float] = {"a": 0.5}
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.inner(inputs) * self.names["a"] + self.sizes[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The TorchScript type system:UserWarning")
+def test_lists_and_dictionaries_beside_the_weights(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(Scripted()), tmp_path / "a.pt")
+    found, expected = read_torchscript(tmp_path / "a.pt"), torch.jit.load(tmp_path / "a.pt").state_dict()
+    assert {name: value.tolist() for name, value in found.items()} == {name: value.tolist() for name, value in expected.items()}
+
+
 def test_a_plain_file_is_none(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "a.pt")
     assert not is_torchscript(tmp_path / "a.pt")
