@@ -29,6 +29,7 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 WHITE = 255
 MAXIMUM_REGION = 100_000_000  # pixels read at once: 300 MB
+STRIP = 1_000_000  # pixels of an overview that are read at once
 PLAUSIBLE_MPP = (0.05, 20.0)
 
 
@@ -120,7 +121,7 @@ class Slide(ABC):
     def _reduced(self, width: int, height: int, factor: float) -> Pixels:
         """Reads strip by strip, so that a slide of one level fits into memory too."""
         level = self.levels[self.level_for(self.mpp * factor)]
-        strip = max(int(MAXIMUM_REGION / 4 / (level.width * factor / level.downsample)), 1)
+        strip = max(int(STRIP / (level.width * factor / level.downsample)), 1)
         rows = []
         for top in range(0, height, strip):
             few = min(strip, height - top)
@@ -238,6 +239,8 @@ class OpenSlideSlide(Slide):
             region = np.asarray(self._handle.read_region((round(x * downsample), round(y * downsample)), level, (width, height)))
         except openslide.OpenSlideError:
             raise CorruptStream("a tile of this slide cannot be decoded; is the file whole? fetch it again") from None
+        if (region[..., 3] == WHITE).all():
+            return np.ascontiguousarray(region[..., :3])
         opacity = region[..., 3:].astype(np.uint16)
         # OpenSlide's colours are premultiplied: what was not scanned is clear, and clear glass is white.
         return (region[..., :3] + (WHITE - opacity)).clip(0, WHITE).astype(np.uint8)

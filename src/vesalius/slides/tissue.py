@@ -38,7 +38,7 @@ class TissueOptions:
 
     mpp: float = 8.0
     least_saturation: float = 0.05
-    surely_stained: float = 0.2
+    surely_stained: float = 0.15
     least_area_um2: float = 20_000.0
     largest_hole_um2: float = 20_000.0
 

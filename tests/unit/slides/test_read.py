@@ -139,7 +139,7 @@ def test_overview_covers_the_whole_slide(tmp_path: Path, picture: np.ndarray) ->
 def test_the_overview_is_read_in_strips(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_slide(write_pyramid(tmp_path / "a.tif", picture, levels=1)) as slide:
         at_once, _ = slide.overview(160)
-        monkeypatch.setattr("vesalius.slides.read.MAXIMUM_REGION", 640 * 4 * 40)
+        monkeypatch.setattr("vesalius.slides.read.STRIP", 640 * 4 * 10)
         in_strips, _ = slide.overview(160)
     np.testing.assert_array_equal(in_strips, at_once)
 
