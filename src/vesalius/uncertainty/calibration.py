@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from vesalius.errors import EmptyInput, NotFitted, ShapeMismatch, ValueOutOfRange
 from vesalius.metrics.classification import known_table
-from vesalius.uncertainty.logistic_fit import SLOPE_RANGE, fit_line, fit_slope
+from vesalius.uncertainty.logistic_fit import SLOPE_RANGE, fit_line, fit_slope, parted
 
 LARGEST_LOGIT = 27.0  # p within 2e-12 of 0 and 1: strictly inside (0, 1) in float64, and no infinite log likelihood
 
@@ -273,6 +273,8 @@ def _lines(
         slopes[index], intercepts[index] = fit_line(z[known, index], column[known], smooth=smooth)
         if slopes[index] == SLOPE_RANGE[0]:
             notes[index] = "logits do not rise with the finding: the slope stands at its bound"
+        elif smooth and parted(z[known, index], column[known]):
+            notes[index] = "parted perfectly: Platt's targets alone keep the slope finite"
         elif slopes[index] == SLOPE_RANGE[1]:
             notes[index] = _PARTED.replace("temperature", "slope")
     return slopes, intercepts, notes

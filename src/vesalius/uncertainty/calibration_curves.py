@@ -17,15 +17,16 @@ from scipy.special import expit, logit
 
 from vesalius.errors import NotEstimable, ValueOutOfRange
 from vesalius.uncertainty.calibration import LARGEST_LOGIT, Calibrator, Logits, checked_logits, checked_pair, one_class
-from vesalius.uncertainty.logistic_fit import platt_targets
+from vesalius.uncertainty.logistic_fit import parted, platt_targets
 from vesalius.uncertainty.logistic_ridge import fit_ridge
-from vesalius.uncertainty.venn_abers import merged_probability, venn_abers_tables
+from vesalius.uncertainty.venn_abers import Steps, merged_probability, venn_abers_steps
 
 Column = Float64[np.ndarray, "case"]
 Knots = Float64[np.ndarray, "knot"]
 
 _RIDGE = 1e-9  # only to have a best answer where both ends say the same
 _ONE_CLASS = "one class only: the logits are taken as they are"
+_ONE_STEP = "parted perfectly: one step, as sharp as the number of cases allows"
 
 
 class Beta(Calibrator):
@@ -35,7 +36,8 @@ class Beta(Calibrator):
     be negative is set to 0 and the rest fitted again, so that order is kept.
 
     Source: Kull 2017, section 3 and algorithm 1.
-    Checked against: scikit-learn's unpenalised LogisticRegression on both ends (tests/reference).
+    netcal's BetaCalibration drops a coefficient in the same way, but clips p at float32 precision first.
+    Checked against: scikit-learn's unpenalised LogisticRegression on both ends, and netcal (tests/reference).
     """
 
     kind = "beta"
@@ -104,19 +106,22 @@ class Beta(Calibrator):
 def _fit_beta(z: Column, y: Column) -> tuple[tuple[float, float, float], str | None]:
     """(a, b, c), and what to know of them."""
     ends = np.column_stack([-np.logaddexp(0, -z), np.logaddexp(0, z)])  # ln p and -ln(1 - p)
-    used, note, targets = [0, 1], None, y
-    if z[y == 1].min() > z[y == 0].max() or z[y == 0].min() > z[y == 1].max():
+    used, notes, targets = [0, 1], [], y
+    if parted(z, y) or parted(-z, y):
         # Plain likelihood has no end then. Platt's targets give it one.
         targets = platt_targets(y)
-        note = "parted perfectly: fitted with Platt's targets"
+        notes.append("parted perfectly: fitted with Platt's targets")
     while used:
         weights, intercept = fit_ridge(ends[:, used], targets, _RIDGE)
+        if not weights.any():
+            break
         if (weights >= 0).all():
             found = np.zeros(2)
             found[used] = weights
-            return (float(found[0]), float(found[1]), float(intercept)), note
+            if len(used) == 1:
+                notes.append("a coefficient would be negative: set to 0, and the rest fitted again")
+            return (float(found[0]), float(found[1]), float(intercept)), "; ".join(notes) or None
         del used[int(np.argmin(weights))]
-        note = "a coefficient would be negative: set to 0, and the rest fitted again"
     share = float(y.mean())
     return (0.0, 0.0, float(logit(share))), "logits do not rise with the finding: the share present for all"
 
@@ -163,6 +168,7 @@ class Isotonic(Calibrator):
         if least < self.minimum_cases:
             raise NotEstimable(
                 f"a finding has {least} known cases; isotonic steps follow noise below {self.minimum_cases}: take Platt or Beta"
+                " (minimum_cases= lowers the bar)"
             )
         self._knots, self._edges, self.notes = [], [], []
         for index, column in enumerate(y.T):
@@ -175,7 +181,7 @@ class Isotonic(Calibrator):
             x, p = isotonic_steps(z[known, index], column[known], centred=self.centred)
             self._knots.append((x, p))
             self._edges.append(float(1 / (known.sum() + 2)))
-            self.notes.append(None)
+            self.notes.append(_ONE_STEP if parted(z[known, index], column[known]) else None)
         return self
 
     def calibrated_logits(self, logits: Real[np.ndarray, "case finding"]) -> Logits:
@@ -250,7 +256,7 @@ class VennAbers(Calibrator):
     kind = "venn-abers"
 
     def __init__(self) -> None:
-        self._tables: list[tuple[Knots, Knots, Knots]] | None = None
+        self._tables: list[tuple[Steps, Steps]] | None = None
 
     def fit(
         self,
@@ -270,11 +276,11 @@ class VennAbers(Calibrator):
         for index, column in enumerate(y.T):
             known = ~np.isnan(column)
             if one_class(column) is not None:
-                self._tables.append((np.zeros(0), np.zeros(0), np.zeros(0)))
+                self._tables.append(((np.zeros(0), np.zeros(0)), (np.zeros(0), np.zeros(0))))
                 self.notes.append(_ONE_CLASS)
                 continue
-            self._tables.append(venn_abers_tables(z[known, index], column[known]))
-            self.notes.append(None)
+            self._tables.append(venn_abers_steps(z[known, index], column[known]))
+            self.notes.append(_ONE_STEP if parted(z[known, index], column[known]) else None)
         return self
 
     def interval(self, logits: Real[np.ndarray, "case finding"]) -> tuple[Logits, Logits]:
@@ -291,12 +297,12 @@ class VennAbers(Calibrator):
         if np.isnan(z).any():
             raise ValueOutOfRange("a logit is NaN: no place among the calibration cases; leave that case out")
         low, high = expit(z), expit(z)
-        for index, (scores, absent, present) in enumerate(self._tables):
-            if scores.size:
-                below = np.searchsorted(scores, z[:, index], side="right") - 1  # the last calibration score at or below
-                above = np.searchsorted(scores, z[:, index], side="left")  # the first at or above
+        for index, ((starts, absent), (ends, present)) in enumerate(self._tables):
+            if starts.size:
+                below = np.searchsorted(starts, z[:, index], side="right") - 1  # the last step that starts at or below
+                above = np.searchsorted(ends, z[:, index], side="left")  # the first that ends at or above
                 low[:, index] = np.where(below < 0, 0.0, absent[np.maximum(below, 0)])
-                high[:, index] = np.where(above == len(scores), 1.0, present[np.minimum(above, len(scores) - 1)])
+                high[:, index] = np.where(above == len(ends), 1.0, present[np.minimum(above, len(ends) - 1)])
         return low, high
 
     def calibrated_logits(self, logits: Real[np.ndarray, "case finding"]) -> Logits:
@@ -313,7 +319,7 @@ class VennAbers(Calibrator):
         merged = merged_probability(*self.interval(np.where(unknown, 0.0, z)))
         with np.errstate(divide="ignore"):
             out = np.clip(logit(merged), -LARGEST_LOGIT, LARGEST_LOGIT)
-        alone = [not scores.size for scores, _, _ in self._tables]
+        alone = [not starts.size for (starts, _), _ in self._tables]
         out[:, alone] = z[:, alone]
         out[unknown] = np.nan
         return np.asarray(out)
@@ -328,7 +334,7 @@ class VennAbers(Calibrator):
             raise self._not_fitted()
         return {
             "kind": self.kind,
-            "tables": [[part.tolist() for part in table] for table in self._tables],
+            "tables": [[[part.tolist() for part in steps] for steps in table] for table in self._tables],
             "notes": list(self.notes),
         }
 
@@ -336,7 +342,7 @@ class VennAbers(Calibrator):
     def from_json(cls, state: dict[str, Any]) -> Self:
         """Returns the fitted calibrator that `to_json` described."""
         one = cls()
-        tables = [[np.array(part, dtype=np.float64) for part in table] for table in state["tables"]]
-        one._tables = [(scores, absent, present) for scores, absent, present in tables]
+        tables = [[np.array(steps, dtype=np.float64) for steps in table] for table in state["tables"]]
+        one._tables = [((absent[0], absent[1]), (present[0], present[1])) for absent, present in tables]
         one.notes = list(state["notes"])
         return one

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float64, Int64, Real, Shaped
 
+from vesalius.errors import ShapeMismatch
 from vesalius.metrics.proper_scores import case_nll
 from vesalius.uncertainty.calibration import Identity, LineCalibrator, Logits, PerFinding, Platt, Temperature, checked_pair
 from vesalius.uncertainty.folds import patient_folds
@@ -52,7 +53,8 @@ class SelectedCalibrator(LineCalibrator):
             ShapeMismatch: Not one patient a case.
         """
         z, y = checked_pair(logits, labels)
-        fold = patient_folds(patients, y, folds=self.folds, seed=self.seed)
+        z, y, owners = _labelled(z, y, patients)
+        fold = patient_folds(owners, y, folds=self.folds, seed=self.seed)
         losses = {name: _held_out_loss(_candidate(name), z, y, fold) for name in self.order}
         fitted = {name: _candidate(name).fit(z, y) for name in self.order}
         for name, calibrator in fitted.items():
@@ -96,6 +98,17 @@ class SelectedCalibrator(LineCalibrator):
         calibrator.selection = state["selection"]
         calibrator.choices = [row["chosen"] for row in calibrator.selection]
         return calibrator
+
+
+def _labelled(
+    logits: Logits, labels: Logits, patients: Shaped[np.ndarray, "case"] | None
+) -> tuple[Logits, Logits, Shaped[np.ndarray, "known"]]:
+    """Cases with some known label, so that those without any cannot change how patients are dealt into folds."""
+    owners = np.arange(len(labels)) if patients is None else np.asarray(patients)
+    if owners.shape != (len(labels),):
+        raise ShapeMismatch(f"patients {owners.shape}; expected one a case: ({len(labels)},)")
+    known = ~np.isnan(labels).all(axis=1)
+    return logits[known], labels[known], owners[known]
 
 
 def _candidate(name: str) -> LineCalibrator:

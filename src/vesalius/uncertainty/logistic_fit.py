@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from vesalius.metrics.proper_scores import case_nll
 
@@ -55,7 +55,15 @@ def bracketed_newton(rise: Callable[[float], tuple[float, float]]) -> float:
 def fit_line(
     logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"], *, smooth: bool = True
 ) -> tuple[float, float]:
-    """Slope and intercept with Platt's targets, or with `smooth=False` the plain ones; the slope stays in SLOPE_RANGE."""
+    """Slope and intercept with Platt's targets, or with `smooth=False` the plain ones; the slope stays in SLOPE_RANGE.
+
+    Plain targets of a perfectly parted finding have no best line: the slope then is the bound, the threshold lies in the middle of
+    the gap (where the likelihood's maximum under a growing bound on the slope tends to), and cases on it get their own share.
+    """
+    if not smooth and parted(logits, labels):
+        middle = (logits[labels == 1].min() + logits[labels == 0].max()) / 2
+        share = labels[logits == middle].mean() if (logits == middle).any() else 0.5
+        return SLOPE_RANGE[1], float(logit(share) - SLOPE_RANGE[1] * middle)
     targets = platt_targets(labels) if smooth else labels
     scale = float(np.abs(logits).max()) or 1.0  # one scale for both unknowns: Newton's matrix stays well conditioned
     slope, intercept = _newton(logits / scale, targets, free_slope=True)
@@ -64,6 +72,12 @@ def fit_line(
     if bounded != slope:
         intercept = _newton(bounded * logits, targets, free_slope=False)[1]
     return bounded, intercept
+
+
+def parted(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"]) -> bool:
+    """Whether no present case lies below an absent one, so that likelihood wants a slope without end; equal logits part nothing."""
+    present, absent = logits[labels > 0.5], logits[labels <= 0.5]
+    return bool(present.size and absent.size and present.min() >= absent.max() and present.max() > absent.min())
 
 
 def platt_targets(labels: Float64[np.ndarray, "known"]) -> Float64[np.ndarray, "known"]:
@@ -92,7 +106,8 @@ def _newton(x: Float64[np.ndarray, "known"], targets: Float64[np.ndarray, "known
         step = np.zeros(2)
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
         length = 1.0
-        while loss(line - length * step) > current and length > 1e-10:
+        # Near the optimum a step changes the loss by less than its last digits: that is no reason to shorten it.
+        while loss(line - length * step) > current * (1 + 1e-12) and length > 1e-10:
             length /= 2
         line = line - length * step
         current = loss(line)

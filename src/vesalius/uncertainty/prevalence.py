@@ -82,13 +82,16 @@ def estimate_prevalence(
     Raises:
         EmptyInput: No case.
         NotEstimable: The iteration does not settle.
+        ShapeMismatch: Not (case, finding), or not one prevalence a finding.
         ValueOutOfRange: A probability or prevalence outside (0, 1).
 
     Source: Saerens 2002, section 2.2 (expectation maximisation).
-    Checked against: a known change of prevalence in simulation (tests/statistical); the likelihood by brute force (tests/unit).
+    Checked against: a known change of prevalence in simulation (tests/statistical); the likelihood on a grid (tests/unit).
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    if p.ndim != 2 or not len(p):
+    if p.ndim != 2:
+        raise ShapeMismatch(f"probabilities {p.shape}; expected (case, finding)")
+    if not len(p):
         raise EmptyInput("no case; a prevalence cannot be estimated from nothing")
     before = np.asarray(calibration_prevalence, dtype=np.float64)
     share = before.copy()

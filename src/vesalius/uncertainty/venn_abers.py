@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 Column = Float64[np.ndarray, "case"]
 Table = Float64[np.ndarray, "score"]
+Steps = tuple[Float64[np.ndarray, "step"], Float64[np.ndarray, "step"]]
 Point = tuple[float, float]
 
 
@@ -25,6 +26,14 @@ def venn_abers_tables(scores: Column, labels: Column) -> tuple[Table, Table, Tab
     with_present = _fits_with_present(counts, present)
     with_absent = 1 - _fits_with_present(counts[::-1], (counts - present)[::-1])[::-1]
     return distinct, with_absent, with_present
+
+
+def venn_abers_steps(scores: Column, labels: Column) -> tuple[Steps, Steps]:
+    """The same two tables without what repeats: (start, value) of each step if added as absent, (end, value) if as present."""
+    distinct, absent, present = venn_abers_tables(scores, labels)
+    starts = np.append(True, np.diff(absent) != 0)
+    ends = np.append(np.diff(present) != 0, True)
+    return (distinct[starts], absent[starts]), (distinct[ends], present[ends])
 
 
 def merged_probability(low: Float64[np.ndarray, "*axes"], high: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray, "*axes"]:

@@ -18,6 +18,7 @@ from vesalius.uncertainty import (
     MulticlassVector,
     Platt,
     PrevalenceShift,
+    Temperature,
     Vector,
     VennAbers,
     calibrator_from_json,
@@ -25,6 +26,7 @@ from vesalius.uncertainty import (
     shift_prevalence,
 )
 from vesalius.uncertainty.calibration_curves import isotonic_steps
+from vesalius.uncertainty.venn_abers import venn_abers_steps, venn_abers_tables
 
 MAKERS = [
     Beta,
@@ -58,9 +60,6 @@ def test_order_interval_state_and_masks(make: type, seed: int, n: int) -> None:
     again = calibrator_from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(again.calibrate(new), p)
     np.testing.assert_allclose(expit(fitted.calibrated_logits(new)), p, atol=1e-11)
-    twice = make().fit(np.repeat(z, 2, axis=0), np.repeat(labels, 2, axis=0)) if make in {Vector} else None
-    if twice is not None and not any(fitted.notes):
-        np.testing.assert_allclose(twice.calibrate(new), p, atol=1e-6)
     known = ~np.isnan(labels[:, 0])
     if make is not MAKERS[-1]:
         alone = make().fit(z[known][:, [0]], labels[known][:, [0]])
@@ -98,6 +97,50 @@ def test_beta_of_a_parted_finding_is_finite() -> None:
     assert (np.diff(fitted.calibrate(z)[:, 0]) > 0).all()
 
 
+PARTED = {
+    "temperature": lambda: Temperature(per_label=True),
+    "platt": Platt,
+    "vector": Vector,
+    "beta": Beta,
+    "isotonic": lambda: Isotonic(minimum_cases=0),
+    "venn-abers": VennAbers,
+}
+
+
+@pytest.mark.parametrize("name", PARTED)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_parted_finding_is_said_and_stays_finite(name: str, tied: bool) -> None:
+    """The other finding is not parted, and does not say so."""
+    z = np.array([-3, -2, -1, -0.5, 0.5, 1, 2, 3.0])
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1.0])
+    if tied:
+        z = np.array([-3, -2, -1, 0, 0, 1, 2, 3.0])  # a present and an absent case of the same logit
+    mixed = np.array([0, 1, 0, 0, 1, 0, 1, 1.0])
+    fitted = PARTED[name]().fit(np.stack([z, z], axis=1), np.stack([labels, mixed], axis=1))
+    assert "parted perfectly" in (fitted.notes[0] or "")
+    assert "parted" not in (fitted.notes[1] or "")
+    assert np.isfinite(fitted.calibrated_logits(np.stack([z, z], axis=1))).all()
+    p = fitted.calibrate(np.array([[-4.0, 0], [4.0, 0]]))[:, 0]
+    assert 0 < p[0] < 0.5 < p[1] < 1
+
+
+def test_parted_away_from_zero_has_its_threshold_in_the_gap() -> None:
+    z = np.array([[1.0], [2], [4], [5]])
+    fitted = Vector().fit(z, np.array([[0.0], [0], [1], [1]]))
+    assert (fitted.slopes[0], fitted.intercepts[0]) == (1e3, -3e3)
+    tied = Vector().fit(np.array([[1.0], [2], [2], [2], [2], [5]]), np.array([[0.0], [0], [1], [1], [1], [1]]))
+    assert tied.calibrate(np.array([[2.0]]))[0, 0] == pytest.approx(0.75), "cases at the threshold get their own share"
+
+
+def test_equal_logits_part_nothing() -> None:
+    labels = (np.arange(40) % 4 == 0).astype(float)[:, None]
+    for make in PARTED.values():
+        fitted = make().fit(np.zeros((40, 1)), labels)
+        assert "parted" not in (fitted.notes[0] or "")
+    for make in (Vector, Beta):
+        assert make().fit(np.zeros((40, 1)), labels).calibrate(np.zeros((1, 1)))[0, 0] == pytest.approx(0.25)
+
+
 def test_isotonic_refuses_few_cases() -> None:
     with pytest.raises(NotEstimable, match="follow noise below 1000"):
         Isotonic().fit(*tables(0, 200))
@@ -123,6 +166,17 @@ def test_venn_abers_widens_where_cases_are_few() -> None:
     assert high[1, 0] == 1, "above every calibration case nothing speaks against present"
     with pytest.raises(ValueOutOfRange, match="NaN"):
         VennAbers().fit(*tables(0)).interval(np.full((1, 2), np.nan))
+
+
+def test_venn_abers_steps_repeat_nothing() -> None:
+    random = np.random.default_rng(0)
+    z = random.normal(0, 1, 3000)
+    labels = (random.random(3000) < expit(z)).astype(float)
+    scores, absent, present = venn_abers_tables(z, labels)
+    (starts, low), (ends, high) = venn_abers_steps(z, labels)
+    assert len(starts) + len(ends) < 1000 < len(scores)
+    np.testing.assert_array_equal(low[np.searchsorted(starts, scores, side="right") - 1], absent)
+    np.testing.assert_array_equal(high[np.searchsorted(ends, scores)], present)
 
 
 def test_shifted_prevalence_by_counting() -> None:
