@@ -10,6 +10,7 @@ from sklearn.calibration import _TemperatureScaling
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from vesalius.metrics import ece
 from vesalius.uncertainty import Beta, Isotonic, MulticlassTemperature, MulticlassVector, Platt, Vector, VennAbers
 
 
@@ -54,6 +55,23 @@ def test_beta_drops_the_end_that_would_turn_round() -> None:
     kept = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000).fit(ends[:, [1]], labels[:, 0])
     np.testing.assert_allclose(ours.calibrate(z)[:, 0], kept.predict_proba(ends[:, [1]])[:, 1], atol=1e-6)
     assert "negative" in (ours.notes[0] or "")
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_beta_is_netcal_s(falling: bool) -> None:
+    """Also where netcal finds a negative coefficient, and masks it."""
+    from netcal.scaling import BetaCalibration
+
+    random = np.random.default_rng(3)
+    z = random.normal(0, 2, 1500)
+    low_end = 0.9 * z**2 / 4 - 0.8 if falling else 0.4 * z
+    labels = (random.random(1500) < expit(np.where(z > 0, 1.5 * z, low_end))).astype(int)
+    theirs = BetaCalibration()
+    theirs.fit(expit(z), labels)
+    ours = Beta().fit(z[:, None], labels[:, None].astype(float))
+    assert ("negative" in (ours.notes[0] or "")) == falling
+    new = np.linspace(-5, 5, 101)
+    np.testing.assert_allclose(ours.calibrate(new[:, None])[:, 0], np.ravel(theirs.transform(expit(new))), atol=2e-4)
 
 
 @pytest.mark.parametrize("decimals", [1, 8])
@@ -176,4 +194,11 @@ def test_op_norm_is_no_calibration() -> None:
     normed = np.where(p < threshold, p / threshold / 2, 1 - (1 - p) / (1 - threshold) / 2)
     assert abs(p.mean() - labels.mean()) < 0.001, "calibrated as it was"
     assert normed.mean() > 8 * labels.mean(), "and not after"
+    assert 0.01 < labels.mean() < 0.03
+    assert ece(labels, p) < 0.002
+    assert ece(labels, normed) > 0.2, "a hundred times as badly calibrated"
+    called = normed > 0.5
+    assert called.mean() > 0.15, "so many would be called positive,"
+    assert labels[called].mean() < 0.1, "of whom so few have the finding"
+    assert (np.argsort(p[:500]) == np.argsort(normed[:500])).all(), "and the AUROC does not show it"
     assert logit(threshold) < -2, "the threshold of a rare finding is far below 0.5, as it should be"
