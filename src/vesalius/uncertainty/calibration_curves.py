@@ -19,7 +19,7 @@ from vesalius.errors import NotEstimable, ValueOutOfRange
 from vesalius.uncertainty.calibration import LARGEST_LOGIT, Calibrator, Logits, checked_logits, checked_pair, one_class
 from vesalius.uncertainty.logistic_fit import parted, platt_targets
 from vesalius.uncertainty.logistic_ridge import fit_ridge
-from vesalius.uncertainty.venn_abers import Steps, merged_probability, venn_abers_steps
+from vesalius.uncertainty.venn_abers import AbsentSteps, PresentSteps, merged_probability, venn_abers_steps
 
 Column = Float64[np.ndarray, "case"]
 Knots = Float64[np.ndarray, "knot"]
@@ -256,7 +256,7 @@ class VennAbers(Calibrator):
     kind = "venn-abers"
 
     def __init__(self) -> None:
-        self._tables: list[tuple[Steps, Steps]] | None = None
+        self._tables: list[tuple[AbsentSteps, PresentSteps]] | None = None
 
     def fit(
         self,

@@ -11,7 +11,8 @@ from jaxtyping import Float64
 
 Column = Float64[np.ndarray, "case"]
 Table = Float64[np.ndarray, "score"]
-Steps = tuple[Float64[np.ndarray, "step"], Float64[np.ndarray, "step"]]
+AbsentSteps = tuple[Float64[np.ndarray, "start"], Float64[np.ndarray, "start"]]
+PresentSteps = tuple[Float64[np.ndarray, "end"], Float64[np.ndarray, "end"]]
 Point = tuple[float, float]
 
 
@@ -28,7 +29,7 @@ def venn_abers_tables(scores: Column, labels: Column) -> tuple[Table, Table, Tab
     return distinct, with_absent, with_present
 
 
-def venn_abers_steps(scores: Column, labels: Column) -> tuple[Steps, Steps]:
+def venn_abers_steps(scores: Column, labels: Column) -> tuple[AbsentSteps, PresentSteps]:
     """The same two tables without what repeats: (start, value) of each step if added as absent, (end, value) if as present."""
     distinct, absent, present = venn_abers_tables(scores, labels)
     starts = np.append(True, np.diff(absent) != 0)
