@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,16 +68,14 @@ class AnswersFile:
         path: The file; made if it is not there. A last line that was cut off by a stop is dropped.
         reference: The bundle that answers.
         tally: Counts the lines; a `Tally` unless given.
-        about: Words that go into every line, behind its other keys: what the bundle was asked (`vesalius zeroshot`).
 
     Raises:
-        BundleError: Answers of another bundle or to other questions, or lines that are no answers; choose another file.
+        BundleError: The file holds answers of another bundle, or lines that are no answers; choose another file.
     """
 
-    def __init__(self, path: Path, reference: str, tally: Tally | None = None, *, about: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, reference: str, tally: Tally | None = None) -> None:
         self.path = path
         self.reference = reference
-        self.about = dict(about or {})
         self.finished: set[str] = set()
         self.tally = Tally() if tally is None else tally
         if path.exists():
@@ -105,12 +103,6 @@ class AnswersFile:
                 f"{self.path} holds answers of {line['bundle']} and this is {self.reference}; "
                 "choose another --out, or remove that file"
             )
-        for key, asked in self.about.items():
-            if line.get(key) != asked:
-                raise BundleError(
-                    f"{self.path} holds answers to other {key} ({line.get(key) or 'none'}; these are {asked}); "
-                    "choose another --out, or remove that file"
-                )
         return dict(line)
 
     def _count(self, line: dict[str, Any]) -> None:
@@ -125,7 +117,7 @@ class AnswersFile:
         with self.path.open("ab") as file:
 
             def append(prediction: Prediction) -> None:
-                line = prediction.to_json() | self.about
+                line = prediction.to_json()
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
                 file.flush()
                 self._count(line)

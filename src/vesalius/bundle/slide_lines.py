@@ -29,7 +29,7 @@ def score_slide_case(reader: SlideWords, case: Case, asked: PromptSet, *, featur
         failure = Failure("unreadable", words)
     else:
         told = answer.prediction
-        more: dict[str, Any] = {"patches": len(answer.features)}
+        more: dict[str, Any] = {}
         if len(reader.prompt_sets) > 1:
             more["spread"] = Spread.of(answer.scores.pooled[reader.options.rule]).to_json(asked.findings)
         return WordsPrediction(

@@ -78,6 +78,16 @@ class Command:
     """for slides: micrometres per pixel of the finest level, where the files do not say"""
     pooling: str = "top-50"
     """for slides: how patch scores become the slide's: top-1, top-5, top-10, top-50, top-100 (their mean), or mean"""
+    smoothing: Literal["none", "scores", "features"] = "none"
+    """for slides: before pooling, average each patch's scores, or its features, over its 8 nearest patches"""
+    patch_px: int | None = None
+    """for slides: side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
+    patch_mpp: float = 0.5
+    """for slides: micrometres per pixel of a patch, those that the checkpoint was trained at; 0.5 is what many call 20x"""
+    patches: Path | None = None
+    """for slides: a folder for one table a slide, a row a patch, and beside it every pooling with the spread over prompt sets"""
+    pyramid: Path | None = None
+    """for slides: a folder for one heat map a slide and finding that slide viewers open"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """what the image encoder is held in; bfloat16 is about twice as fast and moves a contrast by up to 0.01"""
     batch_size: int = 16
@@ -101,11 +111,13 @@ class Command:
 
         console = Console(json=self.json)
         asked = read_question(self.prompts, self.finding)
-        written = [path for path in (self.out, self.heatmap, self.features_at) if path is not None]
+        beside = (self.heatmap, self.features_at, self.patches, self.pyramid)
+        written = [path for path in (self.out, asked_path(self.out), *beside) if path is not None]
         films, slides = part_slides(list_cases(self.paths, leave_out=[*written, self.bundle]))
         bundle = load_image_text(self.bundle)
         tally = ScoreTally()
-        answers = AnswersFile(self.out, bundle.reference, tally, about={"prompts": self._question(asked, bool(slides))})
+        answers = AnswersFile(self.out, bundle.reference, tally)
+        question = self._keep_question(asked, bundle, bool(slides))
         done = sum(case.name in answers.finished for case in (*films, *slides))
         if done:
             console.say(f"{done} of {len(films) + len(slides)} cases are in {self.out} already; going on with the rest.")
@@ -118,7 +130,7 @@ class Command:
                 progress(done + count, len(films) + len(slides))
         show_scores(console, tally, bundle.reference, asked)
         console.say(f"scores: {self.out}")
-        console.result(tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), **answers.about})
+        console.result(tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), "prompts": question})
         return EXIT_SOME_FAILED if tally.failed else EXIT_OK
 
     @property
@@ -132,11 +144,21 @@ class Command:
 
         return WordOptions(self.average, self.prompt_sets, self.seed, self.score, self.precision)
 
-    def _question(self, asked: PromptSet, slides: bool) -> str:
+    def _keep_question(self, asked: PromptSet, bundle: ImageTextBundle, slides: bool) -> str:
+        """Puts what is asked beside the scores, or refuses scores that are there and answered something else."""
+        from dataclasses import asdict
+
+        from vesalius.bundle.asked_file import keep_question
         from vesalius.bundle.film_words import question_of
 
-        more: dict[str, Any] = {"pooling": self.pooling, "mpp": self.mpp} if slides else {}
-        return question_of(asked, self.word_options(), **more)
+        more: dict[str, Any] = {}
+        if slides:
+            more = {"pooling": self.pooling, "smoothing": self.smoothing, "mpp": self.mpp}
+            more |= {"patch_px": self.patch_px, "patch_mpp": self.patch_mpp}
+        question = question_of(asked, self.word_options(), **more)
+        about = {"bundle": bundle.reference, "options": asdict(self.word_options()) | more, "prompts": asked.to_json()}
+        keep_question(self.out, question, about)
+        return question
 
     def _answer(
         self, bundle: ImageTextBundle, asked: PromptSet, cases: tuple[list[Case], list[Case]], answers: AnswersFile
@@ -175,16 +197,23 @@ class Command:
         if not slides:
             return
         drawn = draw_prompt_sets(asked, n_sets=self.prompt_sets, seed=self.seed) if self.prompt_sets else [asked]
-        reader = SlideWords(bundle, drawn, self._slide_options(), self.precision, self.device)
+        reader = SlideWords(bundle, drawn, self._slide_options(bundle), self.precision, self.device)
+        files = SideFiles(self.heatmap, self.pyramid, self.patches)
         for case in slides:
-            yield score_slide_case(reader, case, asked, features=self.features_at, files=SideFiles(heatmap=self.heatmap))
+            yield score_slide_case(reader, case, asked, features=self.features_at, files=files)
 
-    def _slide_options(self) -> SlideOptions:
+    def _slide_options(self, bundle: ImageTextBundle) -> SlideOptions:
         from vesalius.bundle.slide import SlideOptions
-        from vesalius.inference.slide import ExtractOptions
+        from vesalius.inference.slide import ExtractOptions, grid_for
+        from vesalius.zeroshot.slide_scores import PoolOptions
 
         return SlideOptions(
-            mpp=self.mpp, average=self.average, rule=self.pooling, extract=ExtractOptions(self.batch_size, self.workers)
+            grid=grid_for(bundle.contract, self.patch_px, self.patch_mpp),
+            mpp=self.mpp,
+            pool=PoolOptions(smoothing=self.smoothing),
+            average=self.average,
+            rule=self.pooling,
+            extract=ExtractOptions(self.batch_size, self.workers),
         )
 
     def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
