@@ -136,9 +136,10 @@ def build_learner(options: ImageTextOptions, setting: Setting, start: Start) -> 
     load_start(network, start)
     how = options.optimization
     averaged = average_weights(network, make_plan(options, setting).steps, how)
+    shares = {} if how.text_rate == 1.0 else {"text.": how.text_rate}
     if how.optimizer == "sgd":
-        return state.Learner(network, averaged, build_sgd(network, how, how.momentum))
-    return state.Learner(network, averaged, build_optimizer(network, how, options.precision))
+        return state.Learner(network, averaged, build_sgd(network, how, how.momentum, shares))
+    return state.Learner(network, averaged, build_optimizer(network, how, options.precision, shares))
 
 
 def make_plan(options: ImageTextOptions, setting: Setting) -> Plan:

@@ -36,6 +36,8 @@ class ContrastOptimization(OptimizationOptions):
     """sgd is plain, with --momentum; CheXzero: 1e-4, with --warmup 0 --final-learning-rate 1 --weight-decay 0 --clip-norm 0"""
     momentum: float = 0.9
     """of sgd"""
+    text_rate: float = 1.0
+    """learning rate of the text encoder, as a share of all else's; a BERT bears less than a network of convolutions"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ Checked against `torch.optim.lr_scheduler` and a written-out average: tests/unit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,22 +23,35 @@ NEVER_DECAYED = ("position", "cls_token", "class_token", "register_token")
 """Embeddings that are added to tokens: pulling them to 0 regularises nothing."""
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Splits the parameters that learn into decayed weights and the rest: biases, norms, position embeddings."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+def parameter_groups(
+    module: nn.Module, weight_decay: float, shares: Mapping[str, float] = MappingProxyType({})
+) -> list[dict[str, object]]:
+    """Splits the parameters that learn into decayed weights and the rest: biases, norms, position embeddings.
+
+    Args:
+        module: Whose they are.
+        weight_decay: Of the decayed ones.
+        shares: Beginning of a name -> share of the learning rate; what has no such name has all of it, in the first two groups.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             plain = parameter.ndim < 2 or any(word in name for word in NEVER_DECAYED)
-            (kept if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+            share = next((share for beginning, share in shares.items() if name.startswith(beginning)), 1.0)
+            groups.setdefault((share, not plain), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decayed else 0.0, **({} if share == 1.0 else {"share": share})}
+        for (share, decayed), parameters in groups.items()
+    ]
 
 
-def build_optimizer(module: nn.Module, options: OptimizationOptions, precision: Precision) -> torch.optim.AdamW:
+def build_optimizer(
+    module: nn.Module, options: OptimizationOptions, precision: Precision, shares: Mapping[str, float] = MappingProxyType({})
+) -> torch.optim.AdamW:
     """Returns AdamW over `module`; fused, but with 16-mixed, whose gradients must be unscaled before they are clipped."""
     fused = precision != "16-mixed"
     return torch.optim.AdamW(
-        parameter_groups(module, options.weight_decay),
+        parameter_groups(module, options.weight_decay, shares),
         lr=options.learning_rate,
         betas=(0.9, 0.999),
         fused=fused,
@@ -45,9 +59,11 @@ def build_optimizer(module: nn.Module, options: OptimizationOptions, precision: 
     )
 
 
-def build_sgd(module: nn.Module, options: OptimizationOptions, momentum: float) -> torch.optim.SGD:
+def build_sgd(
+    module: nn.Module, options: OptimizationOptions, momentum: float, shares: Mapping[str, float] = MappingProxyType({})
+) -> torch.optim.SGD:
     """Returns stochastic gradient descent with momentum over `module`; its weight decay is part of the gradient."""
-    return torch.optim.SGD(parameter_groups(module, options.weight_decay), lr=options.learning_rate, momentum=momentum)
+    return torch.optim.SGD(parameter_groups(module, options.weight_decay, shares), lr=options.learning_rate, momentum=momentum)
 
 
 def learning_rate(step: int, steps: int, options: OptimizationOptions) -> float:
@@ -61,9 +77,9 @@ def learning_rate(step: int, steps: int, options: OptimizationOptions) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Sets the learning rate of every group: a function of the step alone, so nothing of it need be saved."""
+    """Sets the learning rate of every group, or its share: a function of the step alone, so nothing of it need be saved."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("share", 1.0)
 
 
 def averaging_decay(updates: int, steps: int, options: OptimizationOptions) -> float:

@@ -12,8 +12,10 @@ from vesalius.training.optimization import (
     average_weights,
     averaging_decay,
     build_optimizer,
+    build_sgd,
     learning_rate,
     parameter_groups,
+    set_learning_rate,
 )
 from vesalius.training.options import OptimizationOptions
 
@@ -37,6 +39,21 @@ def test_norms_biases_and_positions_are_not_decayed() -> None:
         id(net.position_embeddings),
     }
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+
+
+def test_a_part_of_the_network_learns_at_a_share_of_the_rate() -> None:
+    net = nn.ModuleDict({"text": nn.Linear(2, 1), "vision": nn.Linear(2, 1)})
+    for build in (
+        lambda options: build_optimizer(net, options, "float32", {"text.": 0.25}),
+        lambda options: build_sgd(net, options, 0.9, {"text.": 0.25}),
+    ):
+        optimizer = build(OptimizationOptions(weight_decay=0.1))
+        set_learning_rate(optimizer, 0.4)
+        rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+        assert rates[id(net["text"].weight)] == (pytest.approx(0.1), 0.1)
+        assert rates[id(net["text"].bias)] == (pytest.approx(0.1), 0.0)
+        assert rates[id(net["vision"].weight)] == (0.4, 0.1)
+        assert rates[id(net["vision"].bias)] == (0.4, 0.0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16-mixed", "16-mixed"])
