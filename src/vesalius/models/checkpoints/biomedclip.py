@@ -16,18 +16,6 @@ from vesalius.models.checkpoints.towers import BERT, TIMM_VIT, bert_sizes, expec
 from vesalius.models.clip_config import ImageTextConfig, TextTower, VisionTower
 
 TRUNK, TEXT = "visual.trunk.", "text.transformer."
-ANCHORS = (
-    f"{TRUNK}patch_embed.proj.weight",
-    f"{TRUNK}pos_embed",
-    f"{TRUNK}cls_token",
-    f"{TRUNK}blocks.0.mlp.fc1.weight",
-    "visual.head.proj.weight",
-    f"{TEXT}embeddings.word_embeddings.weight",
-    f"{TEXT}embeddings.position_embeddings.weight",
-    f"{TEXT}embeddings.token_type_embeddings.weight",
-    f"{TEXT}encoder.layer.0.intermediate.dense.weight",
-    "text.proj.0.weight",
-)
 IGNORABLE = (f"{TEXT}embeddings.position_ids",)
 RULES = [
     *of_vision(TIMM_VIT, TRUNK),
@@ -45,7 +33,7 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
     """
-    sizes = Sizes(state, ANCHORS)
+    sizes = Sizes(state)
     settings, size_px, channels = timm_vit_sizes(sizes, TRUNK)
     words = bert_sizes(sizes, TEXT)
     config = ImageTextConfig(
@@ -56,11 +44,11 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
             words,
             "first",
             "mlp",
-            sizes.of("text.proj.0.weight", 2)[0],
+            sizes.agree(("text.proj.0.weight", 0), ("text.proj.2.weight", 1), published=640),
         ),
-        sizes.of("visual.head.proj.weight", 2)[0],
+        sizes.agree(("visual.head.proj.weight", 0), ("text.proj.2.weight", 0), published=512),
     )
-    expected = expected_shapes(config)
-    taken, ignored = take_strictly(expected, state, name_sources(expected, RULES), IGNORABLE)
+    expected = expected_shapes(config, sizes)
+    taken, ignored = take_strictly(expected, state, name_sources(expected, RULES), IGNORABLE, sizes)
     variant = f"ViT, {settings['num_hidden_layers']} layers, patch {settings['patch_size']}, {size_px} px"
     return Translated(config, taken, variant, ignored, ())

@@ -26,19 +26,9 @@ from vesalius.models.checkpoints.towers import (
 from vesalius.models.clip_config import ImageTextConfig, TextTower, VisionTower
 
 SEEN, TEXT, HEAD = "encoder.encoder.", "bert.", "cls_projection_head."
-VISION_ANCHORS = (
-    f"{SEEN}conv1.weight",
-    f"{SEEN}layer1.0.conv1.weight",
-    "projector.model.0.weight",
-    "projector.model.3.weight",
-)
-TEXT_ANCHORS = (
-    f"{TEXT}embeddings.word_embeddings.weight",
-    f"{TEXT}embeddings.position_embeddings.weight",
-    f"{TEXT}embeddings.token_type_embeddings.weight",
-    f"{TEXT}encoder.layer.0.intermediate.dense.weight",
-    f"{HEAD}dense_to_hidden.weight",
-)
+FILES = {"images": (SEEN, "projector."), "words": (TEXT, HEAD)}
+"""How the names of either file begin."""
+
 IGNORABLE = (
     f"{SEEN}fc.weight",
     f"{SEEN}fc.bias",
@@ -60,28 +50,33 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
     """
-    absent = [key for key in (*VISION_ANCHORS, *TEXT_ANCHORS) if key not in state]
-    if absent in (list(VISION_ANCHORS), list(TEXT_ANCHORS)):
-        which = "images" if absent[0].startswith(SEEN) else "words"
-        raise mismatch(missing=absent, more=f"BioViL's encoder of {which} is a file of its own: pass both files, or their folder")
-    sizes = Sizes(state, (*VISION_ANCHORS, *TEXT_ANCHORS))
+    for which, beginnings in FILES.items():
+        if not any(key.startswith(beginnings) for key in state):
+            raise mismatch(
+                missing=[f"{beginning}*" for beginning in beginnings],
+                more=f"BioViL's encoder of {which} is a file of its own: pass both files, or their folder",
+            )
+    sizes = Sizes(state)
     settings, words = resnet_sizes(sizes, SEEN), bert_sizes(sizes, TEXT)
-    hidden = sizes.of("projector.model.0.weight", 4)[0]
+    hidden = sizes.agree(*[(f"projector.model.{name}", 0) for name in ("0.weight", "1.weight", "1.bias")], published=128)
+    names = ("dense_to_hidden.weight", "dense_to_hidden.bias", "LayerNorm.weight")
+    shared = [(f"projector.model.3.{name}", 0) for name in ("weight", "bias")]
+    shared += [(f"{HEAD}dense_to_output.{name}", 0) for name in ("weight", "bias")]
     config = ImageTextConfig(
-        VisionTower("resnet", SIZE_PX, sizes.of(f"{SEEN}conv1.weight", 4)[1], settings, "conv-mlp", hidden, "mean"),
+        VisionTower("resnet", SIZE_PX, sizes.agree((f"{SEEN}conv1.weight", 1), published=3), settings, "conv-mlp", hidden, "mean"),
         TextTower(
             "bert",
             min(CONTEXT, words["max_position_embeddings"]),
             words,
             "first",
             "mlp-bias-norm",
-            sizes.of(f"{HEAD}dense_to_hidden.weight", 2)[0],
+            sizes.agree(*[(f"{HEAD}{name}", 0) for name in names], published=128),
         ),
-        sizes.of("projector.model.3.weight", 4)[0],
+        sizes.agree(*shared, published=128),
     )
-    expected = expected_shapes(config)
+    expected = expected_shapes(config, sizes)
     mapping = name_sources(expected, _rules(len(settings["depths"])), {"log_scale": 0.0})
-    taken, ignored = take_strictly(expected, state, mapping, IGNORABLE)
+    taken, ignored = take_strictly(expected, state, mapping, IGNORABLE, sizes)
     note = "the files hold no temperature: scores are cosines, and the scale is 1"
     return Translated(config, taken, "ResNet and CXR-BERT", ignored, (note,))
 

@@ -19,7 +19,6 @@ from vesalius.models.checkpoints.towers import TIMM_VIT, timm_vit_sizes
 from vesalius.models.clip import Vit
 from vesalius.models.clip_config import VisionTower
 
-ANCHORS = ("patch_embed.proj.weight", "pos_embed", "cls_token", "blocks.0.mlp.fc1.weight")
 IGNORABLE = (
     "mask_token",
     "decoder_pos_embed",
@@ -39,11 +38,12 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
     """
-    settings, size_px, channels = timm_vit_sizes(Sizes(state, ANCHORS), "")
+    sizes = Sizes(state)
+    settings, size_px, channels = timm_vit_sizes(sizes, "")
     tower = VisionTower("vit", size_px, channels, settings, "none", pooling="class")
     with torch.device("meta"):
         expected = name_shapes(Vit(tower))
-    taken, ignored = take_strictly(expected, state, name_sources(expected, under(TIMM_VIT, "network.", "")), IGNORABLE)
+    taken, ignored = take_strictly(expected, state, name_sources(expected, under(TIMM_VIT, "network.", "")), IGNORABLE, sizes)
     variant = f"ViT, {settings['num_hidden_layers']} layers, patch {settings['patch_size']}, {size_px} px"
     return Translated(tower, taken, variant, ignored, ())
 

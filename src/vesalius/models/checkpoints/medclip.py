@@ -31,20 +31,7 @@ from vesalius.models.clip_config import ImageTextConfig, TextTower, VisionTower
 
 SEEN, TEXT = "vision_model.model.", "text_model.model."
 RESNET_PROJECTION, SWIN_PROJECTION = f"{SEEN}fc.weight", "vision_model.projection_head.weight"
-TEXT_ANCHORS = (
-    f"{TEXT}embeddings.word_embeddings.weight",
-    f"{TEXT}embeddings.position_embeddings.weight",
-    f"{TEXT}embeddings.token_type_embeddings.weight",
-    f"{TEXT}encoder.layer.0.intermediate.dense.weight",
-    "text_model.projection_head.weight",
-)
-RESNET_ANCHORS = (f"{SEEN}conv1.weight", f"{SEEN}layer1.0.conv1.weight", RESNET_PROJECTION)
-SWIN_ANCHORS = (
-    f"{SEEN}embeddings.patch_embeddings.projection.weight",
-    f"{SEEN}encoder.layers.0.blocks.0.attention.self.relative_position_bias_table",
-    f"{SEEN}encoder.layers.0.blocks.0.intermediate.dense.weight",
-    SWIN_PROJECTION,
-)
+TEXT_PROJECTION = "text_model.projection_head.weight"
 IGNORABLE = (
     f"{TEXT}embeddings.position_ids",
     f"{TEXT}pooler.dense.weight",
@@ -60,37 +47,40 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
     """
-    residual = f"{SEEN}conv1.weight" in state
-    sizes = Sizes(state, (*TEXT_ANCHORS, *(RESNET_ANCHORS if residual else SWIN_ANCHORS)))
+    residual = any(key.startswith(f"{SEEN}layer1.") for key in state)
+    sizes = Sizes(state)
     vision, rules = _read_resnet(sizes) if residual else _read_swin(sizes)
     words = bert_sizes(sizes, TEXT)
     config = ImageTextConfig(
         vision,
         TextTower("bert", min(CONTEXT, words["max_position_embeddings"]), words, "mean-layers-1-2-last", "linear"),
-        sizes.of("text_model.projection_head.weight", 2)[0],
+        sizes.agree((TEXT_PROJECTION, 0), (RESNET_PROJECTION if residual else SWIN_PROJECTION, 0), published=512),
     )
     rules += [
         *of_text(BERT, TEXT),
-        Rule("text_projection.weight", "text_model.projection_head.weight"),
+        Rule("text_projection.weight", TEXT_PROJECTION),
         Rule("log_scale", "logit_scale"),
     ]
-    expected = expected_shapes(config)
-    taken, ignored = take_strictly(expected, state, name_sources(expected, rules), IGNORABLE)
+    expected = expected_shapes(config, sizes)
+    taken, ignored = take_strictly(expected, state, name_sources(expected, rules), IGNORABLE, sizes)
     return Translated(config, taken, "ResNet" if residual else "Swin", ignored, ())
 
 
 def _read_resnet(sizes: Sizes) -> tuple[VisionTower, list[Rule]]:
     settings = resnet_sizes(sizes, SEEN)
-    channels = sizes.of(f"{SEEN}conv1.weight", 4)[1]
+    channels = sizes.agree((f"{SEEN}conv1.weight", 1), published=3)
     rules = of_vision(torchvision_resnet(len(settings["depths"])), SEEN)
     return _tower("resnet", channels, settings), [*rules, Rule("vision_projection.weight", RESNET_PROJECTION)]
 
 
 def _read_swin(sizes: Sizes) -> tuple[VisionTower, list[Rule]]:
     layers = f"{SEEN}encoder.layers."
-    dim, channels, patch, _ = sizes.of(f"{SEEN}embeddings.patch_embeddings.projection.weight", 4)
-    table, widened = "attention.self.relative_position_bias_table", f"{layers}0.blocks.0.intermediate.dense.weight"
-    settings = {**swin_sizes(sizes, layers, table, dim, widened), "patch_size": patch}
+    cut = f"{SEEN}embeddings.patch_embeddings.projection"
+    names = (f"{cut}.weight", f"{cut}.bias", f"{SEEN}embeddings.norm.weight", f"{SEEN}embeddings.norm.bias")
+    dim = sizes.agree(*[(name, 0) for name in names], published=96)
+    channels, patch = sizes.agree((names[0], 1), published=3), sizes.agree((names[0], 2), (names[0], 3), published=4)
+    read = swin_sizes(sizes, layers, "attention.self.relative_position_bias_table", dim, "intermediate.dense")
+    settings = {**read, "patch_size": patch}
     rules = of_vision(OLD_SWIN, SEEN)
     return _tower("swin", channels, settings), [*rules, Rule("vision_projection.weight", SWIN_PROJECTION)]
 

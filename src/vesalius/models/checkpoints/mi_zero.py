@@ -21,18 +21,6 @@ from vesalius.models.checkpoints.towers import BERT, bert_sizes, expected_shapes
 from vesalius.models.clip_config import ImageTextConfig, TextTower, VisionTower
 
 TRUNK, TEXT = "visual.trunk.", "transformer."
-ANCHORS = (
-    f"{TRUNK}patch_embed.proj.0.weight",
-    f"{TRUNK}patch_embed.proj.6.weight",
-    f"{TRUNK}layers.0.blocks.0.attn.relative_position_bias_table",
-    f"{TRUNK}layers.0.blocks.0.mlp.fc1.weight",
-    "visual.head.proj.weight",
-    f"{TEXT}embeddings.word_embeddings.weight",
-    f"{TEXT}embeddings.position_embeddings.weight",
-    f"{TEXT}embeddings.token_type_embeddings.weight",
-    f"{TEXT}encoder.layer.0.intermediate.dense.weight",
-    "text_projection",
-)
 IGNORABLE = (
     f"{TRUNK}layers.*.blocks.*.attn_mask",
     f"{TRUNK}layers.*.blocks.*.attn.relative_position_index",
@@ -50,17 +38,20 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
     """
-    sizes = Sizes(state, ANCHORS)
+    sizes = Sizes(state)
     layers = f"{TRUNK}layers."
-    dim, channels = sizes.of(f"{TRUNK}patch_embed.proj.6.weight", 4)[0], sizes.of(f"{TRUNK}patch_embed.proj.0.weight", 4)[1]
-    settings = swin_sizes(sizes, layers, "attn.relative_position_bias_table", dim, f"{layers}0.blocks.0.mlp.fc1.weight")
+    stem = f"{TRUNK}patch_embed."
+    names = ("proj.6.weight", "proj.6.bias", "norm.weight", "norm.bias")
+    dim = sizes.agree(*[(f"{stem}{name}", 0) for name in names], published=96)
+    channels = sizes.agree((f"{stem}proj.0.weight", 1), published=3)
+    settings = swin_sizes(sizes, layers, "attn.relative_position_bias_table", dim, "mlp.fc1")
     words = bert_sizes(sizes, TEXT)
     config = ImageTextConfig(
         VisionTower("ctranspath", SIZE_PX, channels, settings, "linear-bias", pooling="mean"),
         TextTower("bert", min(CONTEXT, words["max_position_embeddings"]), words, "first", "linear"),
-        sizes.of("visual.head.proj.weight", 2)[0],
+        sizes.agree(("visual.head.proj.weight", 0), ("visual.head.proj.bias", 0), ("text_projection", 1), published=512),
     )
-    renumbered = f"{layers}0.downsample.reduction.weight" not in state
+    renumbered = not any(key.startswith(f"{layers}0.downsample.") for key in state)
     rules = [
         *of_vision(timm_swin(len(settings["depths"]), renumbered=renumbered), TRUNK),
         *of_text(BERT, TEXT),
@@ -68,8 +59,8 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
         Rule("text_projection.weight", "text_projection", "transposed"),
         Rule("log_scale", "logit_scale"),
     ]
-    expected = expected_shapes(config)
-    taken, ignored = take_strictly(expected, state, name_sources(expected, rules), IGNORABLE)
+    expected = expected_shapes(config, sizes)
+    taken, ignored = take_strictly(expected, state, name_sources(expected, rules), IGNORABLE, sizes)
     return Translated(config, taken, "CTransPath and BERT", ignored, _notes(words["vocab_size"]))
 
 

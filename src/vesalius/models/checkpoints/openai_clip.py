@@ -19,17 +19,6 @@ from vesalius.models.checkpoints.strict import Rule, Sizes, name_sources, take_s
 from vesalius.models.checkpoints.towers import CLIP_TEXT, CLIP_VISION, clip_layer_sizes, expected_shapes, of_text, of_vision
 from vesalius.models.clip_config import ImageTextConfig, TextTower, VisionTower
 
-ANCHORS = (
-    "visual.conv1.weight",
-    "visual.positional_embedding",
-    "visual.ln_post.weight",
-    "visual.transformer.resblocks.0.mlp.c_fc.weight",
-    "transformer.resblocks.0.mlp.c_fc.weight",
-    "text_projection",
-    "positional_embedding",
-    "token_embedding.weight",
-    "ln_final.weight",
-)
 IGNORABLE = ("input_resolution", "context_length", "vocab_size")
 RULES = [
     *of_vision(CLIP_VISION, "visual."),
@@ -54,9 +43,10 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
             "take one with a vision transformer (ViT-B/32, ViT-B/16, ViT-L/14)",
             unexpected=[key for key in state if key.startswith("visual.attnpool.")],
         )
-    config = read_config(Sizes(state, ANCHORS))
-    expected = expected_shapes(config)
-    taken, ignored = take_strictly(expected, state, name_sources(expected, RULES), IGNORABLE)
+    sizes = Sizes(state)
+    config = read_config(sizes)
+    expected = expected_shapes(config, sizes)
+    taken, ignored = take_strictly(expected, state, name_sources(expected, RULES), IGNORABLE, sizes)
     seen = config.vision
     variant = f"ViT, {seen.settings['num_hidden_layers']} layers, patch {seen.settings['patch_size']}, {seen.size_px} px"
     return Translated(config, taken, variant, ignored, _notes(config, family))
@@ -64,16 +54,19 @@ def translate(state: Mapping[str, Tensor], family: str) -> Translated:
 
 def read_config(sizes: Sizes) -> ImageTextConfig:
     """Returns what the tensors' shapes say of both towers."""
-    _, channels, patch, _ = sizes.of("visual.conv1.weight", 4)
-    positions = "visual.positional_embedding"
-    side = sizes.side(positions, sizes.of(positions, 2)[0] - 1)
-    vision = {**clip_layer_sizes(sizes, "visual.", "visual.ln_post.weight"), "patch_size": patch}
-    rows, _ = sizes.of("token_embedding.weight", 2)
-    text = {**clip_layer_sizes(sizes, "", "ln_final.weight"), "vocab_size": rows}
+    cut, positions, words = "visual.conv1.weight", "visual.positional_embedding", "token_embedding.weight"
+    norms = [(f"visual.{name}.{part}", 0) for name in ("ln_pre", "ln_post") for part in ("weight", "bias")]
+    width = sizes.agree((cut, 0), (positions, 1), ("visual.proj", 0), *norms, published=768)
+    patch = sizes.agree((cut, 2), (cut, 3), published=32)
+    side = sizes.side(positions, sizes.agree((positions, 0), published=50) - 1)
+    text_norms = [("ln_final.weight", 0), ("ln_final.bias", 0)]
+    text_width = sizes.agree((words, 1), ("positional_embedding", 1), ("text_projection", 0), *text_norms, published=512)
+    vision = {**clip_layer_sizes(sizes, "visual.", width), "patch_size": patch}
+    text = {**clip_layer_sizes(sizes, "", text_width), "vocab_size": sizes.agree((words, 0), published=49408)}
     return ImageTextConfig(
-        VisionTower("clip-vit", side * patch, channels, vision, "linear"),
-        TextTower("clip-text", sizes.of("positional_embedding", 2)[0], text, "end", "linear"),
-        sizes.of("text_projection", 2)[1],
+        VisionTower("clip-vit", side * patch, sizes.agree((cut, 1), published=3), vision, "linear"),
+        TextTower("clip-text", sizes.agree(("positional_embedding", 0), published=77), text, "end", "linear"),
+        sizes.agree(("text_projection", 1), ("visual.proj", 1), published=512),
     )
 
 

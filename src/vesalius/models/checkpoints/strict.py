@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -109,7 +110,11 @@ def name_shapes(model: nn.Module) -> dict[str, Shape]:
 
 
 def take_strictly(
-    expected: Mapping[str, Shape], state: Mapping[str, Tensor], mapping: Mapping[str, Source], ignorable: Sequence[str] = ()
+    expected: Mapping[str, Shape],
+    state: Mapping[str, Tensor],
+    mapping: Mapping[str, Source],
+    ignorable: Sequence[str] = (),
+    sizes: Sizes | None = None,
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Returns our state and the names that were left out.
 
@@ -118,14 +123,17 @@ def take_strictly(
         state: The authors' tensors.
         mapping: Where each of ours comes from.
         ignorable: Names that the authors' files may hold beside the weights; `*` stands for anything.
+        sizes: Where `expected` was read from this very state: what could not be read is told, and where a size is not known at all
+            only names are compared.
 
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
 
     Checked against: files with each fault, one at a time and together (tests/unit/models/checkpoints/test_strict.py).
     """
+    sizes = sizes or Sizes({})
     missing: list[str] = []
-    reshaped: dict[str, tuple[Shape, Shape | None]] = {}
+    reshaped: dict[str, tuple[Shape, Shape | None]] = {key: (sizes.shapes[key], None) for key in sizes.odd}
     used: set[str] = set()
     for ours, shape in expected.items():
         source = mapping[ours]
@@ -134,13 +142,13 @@ def take_strictly(
         used.add(source.key)
         if source.key not in state:
             missing.append(source.key)
-        elif (got := tuple(state[source.key].shape)) != (asked := source.their_shape(shape)):
+        elif not sizes.unknown and (got := tuple(state[source.key].shape)) != (asked := source.their_shape(shape)):
             reshaped[source.key] = (got, asked)
     spare = [key for key in state if key not in used]
     ignored = [key for key in spare if any(fnmatchcase(key, pattern) for pattern in ignorable)]
     unexpected = [key for key in spare if key not in set(ignored)]
     if missing or reshaped or unexpected:
-        raise mismatch(missing=missing, unexpected=unexpected, reshaped=reshaped)
+        raise mismatch(missing=missing, unexpected=unexpected, reshaped=reshaped, more=sizes.remarks())
     return {ours: _value(mapping[ours], shape, state) for ours, shape in expected.items()}, tuple(ignored)
 
 
@@ -183,62 +191,65 @@ def mismatch(
 class Sizes:
     """The shapes of a file's tensors, from which a family reads the sizes of its network.
 
-    Raises:
-        CheckpointMismatch: At once, where a tensor that every size hangs on is not there; all of them are named.
+    Nothing is raised here: what does not agree is remembered, so that one error can name everything.
+
+    Attributes:
+        shapes: Of the tensors, by the authors' names.
+        odd: Names of tensors that contradict each other or no network can have, and why.
+        unknown: Names of tensors that would tell a size that nothing else tells, and that are not there.
     """
 
-    def __init__(self, state: Mapping[str, Tensor], anchors: Sequence[str]) -> None:
-        self.shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        if absent := [key for key in anchors if key not in self.shapes]:
-            raise mismatch(missing=absent, more="these decide the sizes of the network; the other tensors were not looked at")
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.shapes: dict[str, Shape] = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        self.odd: dict[str, str] = {}
+        self.unknown: list[str] = []
 
-    def of(self, key: str, axes: int) -> Shape:
-        """Returns a tensor's shape.
+    def agree(self, *witnesses: tuple[str, int], published: int) -> int:
+        """Returns a size that several tensors have: what most of them say; `published` where none is there.
 
-        Raises:
-            CheckpointMismatch: It is not there, or has another number of axes.
+        Args:
+            witnesses: Names, and the axis that has the size.
+            published: What the family's published checkpoints have.
         """
-        shape = self.shapes.get(key)
-        if shape is None:
-            raise mismatch(missing=[key])
-        if len(shape) != axes:
-            raise self._odd(key, f"has {len(shape)} axes; expected {axes}")
-        return shape
+        said = {key: self.shapes[key][axis] for key, axis in witnesses if axis < len(self.shapes.get(key, ()))}
+        if not said:
+            self.unknown.append(witnesses[0][0])
+            return published
+        ranks = Counter(said.values()).most_common()
+        best = [size for size, votes in ranks if votes == ranks[0][1]]
+        if len(best) > 1:
+            self.odd |= dict.fromkeys(said, f"{' and '.join(said)} disagree: {', '.join(map(str, said.values()))}")
+        return published if published in best else best[0]
 
-    def count(self, start: str) -> int:
-        """Returns one more than the greatest number that any name has right behind `start`; 0 where there is none."""
+    def count(self, start: str, published: int) -> int:
+        """Returns one more than the greatest number that any name has right behind `start`; `published` where there is none."""
         numbered = re.compile(rf"{re.escape(start)}(\d+)\.")
         found = [int(match.group(1)) for key in self.shapes if (match := numbered.match(key))]
-        return max(found, default=-1) + 1
+        return max(found, default=published - 1) + 1
 
     def side(self, key: str, patches: int) -> int:
-        """Returns the side of the square that so many patches make.
-
-        Raises:
-            CheckpointMismatch: They make none.
-        """
-        side = math.isqrt(max(patches, 0))
-        if patches < 1 or side * side != patches:
-            raise mismatch(
-                more=f"{key} has positions for {patches} patches, which make no square", reshaped={key: (self.shapes[key], None)}
-            )
+        """Returns the side of the square that so many patches make."""
+        side = math.isqrt(max(patches, 1))
+        if side * side != patches and key in self.shapes:
+            self.odd[key] = f"{key} has {patches} places, which make no square"
         return side
 
     def heads(self, key: str, width: int) -> int:
-        """Returns the number of heads of 64 features: what every family here has, and what no tensor tells.
+        """Returns the number of heads of 64 features: what every family here has, and what no tensor tells."""
+        if width % 64 and key in self.shapes:
+            self.odd[key] = f"{key} has {width} features; expected a multiple of 64, one head each"
+        return max(width // 64, 1) if width % 64 == 0 else 1
 
-        Raises:
-            CheckpointMismatch: The width is no multiple of 64.
-        """
-        if width % 64 or width < 64:
-            raise mismatch(
-                more=f"{key} has {width} features; expected a multiple of 64, one head each",
-                reshaped={key: (self.shapes[key], None)},
-            )
-        return width // 64
+    def impossible(self, why: str) -> CheckpointMismatch:
+        """Returns the error for sizes that no network can have together."""
+        return mismatch(reshaped={key: (self.shapes[key], None) for key in self.odd}, more=f"{why}; {self.remarks()}")
 
-    def _odd(self, key: str, why: str) -> CheckpointMismatch:
-        return mismatch(reshaped={key: (self.shapes[key], None)}, more=f"{key} {why}")
+    def remarks(self) -> str:
+        """Returns what a message should add to the names."""
+        lines = list(dict.fromkeys(self.odd.values()))
+        if self.unknown:
+            lines.append(f"shapes were not compared: {', '.join(self.unknown)} would tell the sizes")
+        return "; ".join(lines)
 
 
 def _value(source: Source, shape: Shape, state: Mapping[str, Tensor]) -> Tensor:

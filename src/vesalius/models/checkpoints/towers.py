@@ -9,17 +9,24 @@ from typing import Any
 
 import torch
 
-from vesalius.models.checkpoints.strict import Rule, Shape, Sizes, mismatch, name_shapes, split_three, under
+from vesalius.models.checkpoints.strict import Rule, Shape, Sizes, name_shapes, split_three, under
 from vesalius.models.clip import ImageTextModel
 from vesalius.models.clip_config import ImageTextConfig
 
 W = r"(weight|bias)"
 
 
-def expected_shapes(config: ImageTextConfig) -> dict[str, Shape]:
-    """Returns our names and shapes for a configuration; no memory is taken for the weights."""
-    with torch.device("meta"):
-        return name_shapes(ImageTextModel(config))
+def expected_shapes(config: ImageTextConfig, sizes: Sizes) -> dict[str, Shape]:
+    """Returns our names and shapes for a configuration that was read from a file; no memory is taken for the weights.
+
+    Raises:
+        CheckpointMismatch: No network has such sizes.
+    """
+    try:
+        with torch.device("meta"):
+            return name_shapes(ImageTextModel(config))
+    except (ValueError, RuntimeError) as error:
+        raise sizes.impossible("the sizes of these tensors make no network") from error
 
 
 def _clip_layers() -> list[Rule]:
@@ -131,47 +138,57 @@ def torchvision_resnet(stages: int) -> list[Rule]:
     return rules
 
 
-def clip_layer_sizes(sizes: Sizes, prefix: str, width_key: str) -> dict[str, Any]:
+def clip_layer_sizes(sizes: Sizes, prefix: str, width: int) -> dict[str, Any]:
     """Returns width, depth, heads and inner width of one of CLIP's transformers; its GELU is the quick one."""
-    width = sizes.of(width_key, 1)[0]
     layers = f"{prefix}transformer.resblocks."
+    perceptron = ((f"{layers}{n}.mlp.{name}", axis) for n in (0, 1) for name, axis in (("c_fc.weight", 0), ("c_proj.weight", 1)))
     return {
         "hidden_size": width,
-        "num_hidden_layers": sizes.count(layers),
-        "num_attention_heads": sizes.heads(width_key, width),
-        "intermediate_size": sizes.of(f"{layers}0.mlp.c_fc.weight", 2)[0],
+        "num_hidden_layers": sizes.count(layers, 12),
+        "num_attention_heads": sizes.heads(f"{layers}0.ln_1.weight", width),
+        "intermediate_size": sizes.agree((f"{layers}0.mlp.c_fc.bias", 0), *perceptron, published=4 * width),
         "hidden_act": "quick_gelu",
     }
 
 
 def timm_vit_sizes(sizes: Sizes, prefix: str) -> tuple[dict[str, Any], int, int]:
     """Returns the settings of a plain ViT in timm's names, its side in pixels and its channels."""
-    width, channels, patch, _ = sizes.of(f"{prefix}patch_embed.proj.weight", 4)
-    positions = f"{prefix}pos_embed"
-    side = sizes.side(positions, sizes.of(positions, 3)[1] - 1)
+    cut, positions, blocks = f"{prefix}patch_embed.proj.weight", f"{prefix}pos_embed", f"{prefix}blocks."
+    names = ((f"{prefix}norm.weight", 0), (positions, 2), (f"{prefix}cls_token", 2), (f"{prefix}patch_embed.proj.bias", 0))
+    width = sizes.agree((cut, 0), *names, published=768)
+    patch = sizes.agree((cut, 2), (cut, 3), published=16)
+    side = sizes.side(positions, sizes.agree((positions, 1), published=197) - 1)
+    inner = ((f"{blocks}0.mlp.fc1.weight", 0), (f"{blocks}0.mlp.fc2.weight", 1), (f"{blocks}1.mlp.fc1.bias", 0))
     settings = {
         "hidden_size": width,
-        "num_hidden_layers": sizes.count(f"{prefix}blocks."),
+        "num_hidden_layers": sizes.count(blocks, 12),
         "num_attention_heads": sizes.heads(f"{prefix}cls_token", width),
-        "intermediate_size": sizes.of(f"{prefix}blocks.0.mlp.fc1.weight", 2)[0],
+        "intermediate_size": sizes.agree((f"{blocks}0.mlp.fc1.bias", 0), *inner, published=4 * width),
         "patch_size": patch,
         "layer_norm_eps": 1e-6,
     }
-    return settings, side * patch, channels
+    return settings, side * patch, sizes.agree((cut, 1), published=3)
 
 
 def bert_sizes(sizes: Sizes, prefix: str) -> dict[str, Any]:
     """Returns the settings of a BERT; the vocabulary is as large as the table of words, whatever the file is called."""
-    words = f"{prefix}embeddings.word_embeddings.weight"
-    rows, width = sizes.of(words, 2)
+    words, places, kinds = (f"{prefix}embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type"))
+    layers = f"{prefix}encoder.layer."
+    norms = [(f"{prefix}embeddings.LayerNorm.{name}", 0) for name in ("weight", "bias")]
+    width = sizes.agree((words, 1), (places, 1), (kinds, 1), *norms, published=768)
+    inner = (
+        (f"{layers}0.intermediate.dense.weight", 0),
+        (f"{layers}0.output.dense.weight", 1),
+        (f"{layers}1.intermediate.dense.bias", 0),
+    )
     return {
-        "vocab_size": rows,
+        "vocab_size": sizes.agree((words, 0), published=30522),
         "hidden_size": width,
-        "num_hidden_layers": sizes.count(f"{prefix}encoder.layer."),
+        "num_hidden_layers": sizes.count(layers, 12),
         "num_attention_heads": sizes.heads(words, width),
-        "intermediate_size": sizes.of(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0],
-        "max_position_embeddings": sizes.of(f"{prefix}embeddings.position_embeddings.weight", 2)[0],
-        "type_vocab_size": sizes.of(f"{prefix}embeddings.token_type_embeddings.weight", 2)[0],
+        "intermediate_size": sizes.agree((f"{layers}0.intermediate.dense.bias", 0), *inner, published=4 * width),
+        "max_position_embeddings": sizes.agree((places, 0), published=512),
+        "type_vocab_size": sizes.agree((kinds, 0), published=2),
     }
 
 
@@ -183,35 +200,40 @@ def swin_sizes(sizes: Sizes, layers: str, table: str, dim: int, widened: str) ->
         layers: What stands before a stage's number.
         table: What stands between a block's number and its table of relative positions.
         dim: Features of the first stage.
-        widened: A weight whose rows are the first stage's perceptron.
+        widened: What stands between a block's number and the first linear layer of its perceptron.
     """
-    stages = sizes.count(layers)
-    if not stages:
-        raise mismatch(missing=[f"{layers}0.blocks.0.{table}"])
-    depths = [sizes.count(f"{layers}{stage}.blocks.") for stage in range(stages)]
-    tables = [sizes.of(f"{layers}{stage}.blocks.0.{table}", 2) for stage in range(stages)]
-    offsets = sizes.side(f"{layers}0.blocks.0.{table}", tables[0][0])
+    stages = sizes.count(layers, 4)
+    first = f"{layers}0.blocks."
+    tables = [[f"{layers}{stage}.blocks.{block}.{table}" for block in (0, 1)] for stage in range(stages)]
+    offsets = sizes.agree(*[(key, 0) for pair in tables for key in pair], published=169)
+    inner = [(f"{first}{block}.{widened}.{name}", 0) for block in (0, 1) for name in ("weight", "bias")]
     return {
         "embed_dim": dim,
-        "depths": depths,
-        "num_heads": [heads for _, heads in tables],
+        "depths": [sizes.count(f"{layers}{stage}.blocks.", 2) for stage in range(stages)],
+        "num_heads": [sizes.agree(*[(key, 1) for key in pair], published=3 * 2**stage) for stage, pair in enumerate(tables)],
         "patch_size": 4,
-        "window_size": (offsets + 1) // 2,
-        "mlp_ratio": sizes.of(widened, 2)[0] / dim,
+        "window_size": (sizes.side(tables[0][0], offsets) + 1) // 2,
+        "mlp_ratio": sizes.agree(*inner, published=4 * dim) / dim,
     }
 
 
 def resnet_sizes(sizes: Sizes, prefix: str) -> dict[str, Any]:
     """Returns the settings of a residual network in torchvision's names."""
-    stages = sizes.count(f"{prefix}layer") - 1
-    if stages < 1:
-        raise mismatch(missing=[f"{prefix}layer1.0.conv1.weight"])
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in sizes.shapes
-    last = "conv3" if bottleneck else "conv2"
+    stages = sizes.count(f"{prefix}layer", 5) - 1
+    basic = f"{prefix}layer1.0.bn2.weight" in sizes.shapes and f"{prefix}layer1.0.bn3.weight" not in sizes.shapes
+    bottleneck = not basic or f"{prefix}layer1.0.conv3.weight" in sizes.shapes
+    last, wide = (3, 4) if bottleneck else (2, 1)
+
+    def width_of(stage: int) -> int:
+        block = f"{prefix}layer{stage}.0."
+        names = (f"{block}conv{last}.weight", f"{block}bn{last}.weight", f"{block}bn{last}.bias")
+        return sizes.agree(*[(name, 0) for name in names], published=64 * wide * 2 ** (stage - 1))
+
+    stem = (f"{prefix}conv1.weight", f"{prefix}bn1.weight", f"{prefix}bn1.bias")
     return {
-        "embedding_size": sizes.of(f"{prefix}conv1.weight", 4)[0],
-        "hidden_sizes": [sizes.of(f"{prefix}layer{stage}.0.{last}.weight", 4)[0] for stage in range(1, stages + 1)],
-        "depths": [sizes.count(f"{prefix}layer{stage}.") for stage in range(1, stages + 1)],
+        "embedding_size": sizes.agree(*[(name, 0) for name in stem], published=64),
+        "hidden_sizes": [width_of(stage) for stage in range(1, stages + 1)],
+        "depths": [sizes.count(f"{prefix}layer{stage}.", 3) for stage in range(1, stages + 1)],
         "layer_type": "bottleneck" if bottleneck else "basic",
     }
 

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from vesalius.errors import CheckpointMismatch
-from vesalius.models.checkpoints.strict import Rule, Sizes, Source, load_strictly, name_shapes, name_sources, split_three, under
+from vesalius.models.checkpoints.strict import (
+    Rule,
+    Sizes,
+    Source,
+    load_strictly,
+    name_shapes,
+    name_sources,
+    split_three,
+    take_strictly,
+    under,
+)
 
 IGNORABLE = ("position_ids", "layers.*.mask")
 
@@ -101,25 +111,37 @@ def test_the_same_letters_inside_a_name_are_not_a_prefix() -> None:
         name_sources(["other.name"], [rule])
 
 
-def test_sizes_name_what_they_hang_on() -> None:
-    state = {
-        "table": torch.zeros(50, 128),
-        "blocks.0.w": torch.zeros(2),
-        "blocks.11.w": torch.zeros(2),
-        "deep.blocks.40.w": torch.zeros(1),
-    }
+def test_sizes_are_what_most_tensors_say() -> None:
+    state = {"table": torch.zeros(50, 128), "norm": torch.zeros(128), "odd": torch.zeros(7), "deep.blocks.40.w": torch.zeros(1)}
+    state |= {f"blocks.{number}.w": torch.zeros(2) for number in (0, 11)}
+    sizes = Sizes(state)
+    assert sizes.agree(("odd", 0), ("table", 1), ("norm", 0), ("absent", 0), published=1) == 128
+    assert sizes.count("blocks.", 3) == 12
+    assert sizes.count("none.", 3) == 3
+    assert (sizes.side("table", 49), sizes.heads("table", 128)) == (7, 2)
+    assert (sizes.odd, sizes.unknown, sizes.remarks()) == ({}, [], "")
+    assert sizes.agree(("absent", 0), ("norm", 5), published=9) == 9
+    assert sizes.unknown == ["absent"]
+
+
+def test_sizes_that_contradict_each_other_are_told_with_everything_else() -> None:
+    model, state = Small(), {**theirs(), "a": torch.zeros(3), "b": torch.zeros(4), "c": torch.zeros(50), "d": torch.zeros(96)}
+    sizes = Sizes(state)
+    assert sizes.agree(("a", 0), ("b", 0), published=4) == 4
+    sizes.side("c", 50)
+    sizes.heads("d", 96)
+    del state["proj"]
     with pytest.raises(CheckpointMismatch) as caught:
-        Sizes(state, ("table", "first", "second"))
-    assert caught.value.missing == ("first", "second")
-    sizes = Sizes(state, ("table",))
-    assert sizes.count("blocks.") == 12
-    assert sizes.count("none.") == 0
-    assert sizes.side("table", 49) == 7
-    assert sizes.heads("table", 128) == 2
-    for fault in (lambda: sizes.side("table", 50), lambda: sizes.heads("table", 96), lambda: sizes.of("table", 3)):
-        with pytest.raises(CheckpointMismatch) as caught:
-            fault()
-        assert caught.value.reshaped == ("table",)
-    with pytest.raises(CheckpointMismatch) as caught:
-        sizes.of("absent", 1)
-    assert caught.value.missing == ("absent",)
+        take_strictly(name_shapes(model), state, mapping_of(model), ("a", "b", "c", "d"), sizes)
+    assert caught.value.missing == ("proj",)
+    assert caught.value.reshaped == ("a", "b", "c", "d")
+    assert "a and b disagree: 3, 4" in str(caught.value)
+
+
+def test_where_a_size_is_unknown_names_are_compared_and_shapes_are_not() -> None:
+    model, state = Small(), {**theirs(), "conv.bias": torch.zeros(9), "extra": torch.zeros(1)}
+    sizes = Sizes(state)
+    sizes.agree(("gone", 0), published=4)
+    with pytest.raises(CheckpointMismatch, match="shapes were not compared: gone") as caught:
+        take_strictly(name_shapes(model), state, mapping_of(model), (), sizes)
+    assert (caught.value.missing, caught.value.unexpected, caught.value.reshaped) == ((), ("extra",), ())
