@@ -5,7 +5,8 @@
 Three groups of patients, none in two: some train the towers (sentences that we write from their labels, `--recipe medclip`), others
 are drawn from to learn prompts, the rest score. Beside the learned prompts stand the same words unlearned and a linear probe on the
 same embeddings. The films are few and the towers small and trained from nothing: wide intervals and low areas are the right answer.
-With `--adapt 0` the prompts are the same for every film. Nothing here judges.
+So two checks are asked as well, view and sex, which few films suffice to learn and which no report names: what learned prompts find
+there, they found without a word. With `--adapt 0` the prompts are the same for every film. Nothing here judges.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ FINDINGS = {
     "Cardiomegaly": "cardiomegaly",
 }
 """Of the 14 those with 30 films or more; of fewer a third could not be scored. As a sentence calls them."""
+
+CHECKS = {"AP view": lambda film: film["view"] == "AP", "Female": lambda film: film["sex"] == "F"}
+"""Not findings, and in no report."""
 
 PRESENT = ("There is {}.", "The film shows {}.", "{} is seen.")
 ABSENT = ("There is no {}.", "No {} is seen.")
@@ -85,10 +89,11 @@ def write_labels(data: Path, out: Path, seed: int) -> None:
     for store, splits in SPLITS.items():
         with (out / f"labels-{store}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["file", "patient_id", "site", "view_position", "report", "split", *FINDINGS])
+            writer.writerow(["file", "patient_id", "site", "view_position", "report", "split", *FINDINGS, *CHECKS])
             for film, group, labels, report in zip(films, groups, said, reports, strict=True):
                 facts = [Path(film["path"]).name, film["patient_id"], "NIH", film["view"], report, splits[group]]
-                writer.writerow([*facts, *(int(name in labels) for name in FINDINGS)])
+                checks = (int(asked(film)) for asked in CHECKS.values())
+                writer.writerow([*facts, *(int(name in labels) for name in FINDINGS), *checks])
 
 
 def run(*arguments: object) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def make_towers(data: Path, out: Path, settings: argparse.Namespace) -> Path:
             run("ingest", data / "cxr_nih", "--out", out / f"store-{store}", *labels)
         shape = ["--recipe", "medclip", "--vision", "resnet-small", "--text", "bert-tiny", "--size", settings.size]
         length = ["--embedding-dim", 128, "--context-length", 24, "--steps", settings.tower_steps, "--batch-size", 32]
-        more = ["--section", "whole", "--seed", settings.seed]
+        more = ["--section", "whole", "--seed", settings.seed, "--findings", ",".join(FINDINGS)]
         run("train", "image-text", "--store", out / "store-towers", "--out", out / "run-towers", *shape, *length, *more)
         run("bundle", "import", out / "run-towers", "--out", out / "towers")
     return out / "towers"
@@ -125,25 +130,27 @@ def measure(data: Path, out: Path, settings: argparse.Namespace) -> dict[str, An
     towers = make_towers(data, out, settings)
     trained_s = time.perf_counter() - started
     curves = {}
-    for hidden in settings.adapt:
-        where = ["--store", out / "store-prompts", "--out", out / f"prompts-{hidden}"]
-        protocol = ["--shots", settings.shots, "--repeats", settings.repeats, "--steps", settings.steps, "--batch-size", 16]
-        protocol += ["--context", settings.context] if settings.context else []
-        curves[str(hidden)] = run("train", "prompts", towers, *where, *protocol, "--hidden", hidden, "--seed", settings.seed)
+    for asked, names in {"findings": FINDINGS, "checks": CHECKS}.items():
+        for hidden in settings.adapt:
+            where = ["--store", out / "store-prompts", "--out", out / f"{asked}-{hidden}", "--findings", ",".join(names)]
+            protocol = ["--shots", settings.shots, "--repeats", settings.repeats, "--steps", settings.steps, "--batch-size", 16]
+            protocol += ["--context", settings.context] if settings.context else []
+            found = run("train", "prompts", towers, *where, *protocol, "--hidden", hidden, "--seed", settings.seed)
+            curves[f"{asked}, meta-network of width {hidden}"] = {key: found[key] for key in KEPT}
+    scored = next(iter(curves.values()))["films"]["scored"]
     return {
-        "what": f"few-shot curve on {curves[str(settings.adapt[0])]['films']['scored']} NIH films of patients never learned from",
+        "what": f"few-shot curve on {scored} NIH films of patients never learned from",
         "findings": list(FINDINGS),
+        "checks": list(CHECKS),
         "seconds_towers": trained_s,
-        "curves": {
-            name: {key: curve[key] for key in ("films", "parameters", "seconds", "curve")} for name, curve in curves.items()
-        },
+        "curves": curves,
     }
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints one row a point."""
-    for hidden, found in result["curves"].items():
-        print(f"\nmeta-network of width {hidden}, {found['parameters']} learned numbers, {found['seconds']:.0f} s")
+    for name, found in result["curves"].items():
+        print(f"\n{name}: {found['parameters']} learned numbers, {found['seconds']:.0f} s")
         print("| method | shots | films | macro AUROC (95 %) | least to greatest draw | minus hand-written | minus probe |")
         print("|---|---:|---:|---:|---:|---:|---:|")
         for row in found["curve"]:
