@@ -123,8 +123,7 @@ def take_strictly(
         state: The authors' tensors.
         mapping: Where each of ours comes from.
         ignorable: Names that the authors' files may hold beside the weights; `*` stands for anything.
-        sizes: Where `expected` was read from this very state: what could not be read is told, and where a size is not known at all
-            only names are compared.
+        sizes: As read from this very state: what is odd is told, and where a size is not known only names are compared.
 
     Raises:
         CheckpointMismatch: A tensor is missing, of another shape, or has no place; every one is named.
