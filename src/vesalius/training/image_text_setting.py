@@ -143,11 +143,7 @@ def gather(options: ImageTextOptions) -> Material:
         more = read_texts(options.texts, "train") if options.texts else Texts((), ())
         words = Texts(texts.texts + more.texts, texts.patients + more.patients)
     validation_rows = frontal_rows(store, "validation", options.sites)
-    truth = (
-        known_labels(store.labels(findings)[validation_rows])
-        if findings and store.findings
-        else np.full((len(validation_rows), len(findings)), np.nan)
-    )
+    truth = known_labels(labels_of_store(store, validation_rows, findings))
     validation_texts = store_texts(store, validation_rows, options.section)
     return Material(
         store,
@@ -194,11 +190,20 @@ def labels_of_films(
     store: Store, rows: Int64[np.ndarray, "case"], texts: Texts, findings: tuple[str, ...]
 ) -> Float64[np.ndarray, "case finding"]:
     """Returns the films' labels; those of a film without any are read from its report."""
-    nothing = np.full((len(rows), len(findings)), np.nan)
-    labels: Float64[np.ndarray, "case finding"] = store.labels(findings)[rows] if store.findings else nothing
+    labels = labels_of_store(store, rows, findings)
     silent = np.flatnonzero(np.isnan(labels).all(axis=1)) if findings else np.zeros(0, dtype=np.int64)
     if len(silent):
         labels[silent] = labels_of_reports([texts.texts[case] for case in silent], findings)
+    return labels
+
+
+def labels_of_store(
+    store: Store, rows: Int64[np.ndarray, "case"], findings: tuple[str, ...]
+) -> Float64[np.ndarray, "case finding"]:
+    """Returns the labels of some films; all NaN where the store has none of any finding."""
+    every: Float64[np.ndarray, "case finding"] = np.full((len(store), len(findings)), np.nan)
+    every = store.labels(findings) if store.findings else every
+    labels: Float64[np.ndarray, "case finding"] = every[rows]
     return labels
 
 
