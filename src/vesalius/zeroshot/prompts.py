@@ -100,9 +100,7 @@ class Prompt:
     def __post_init__(self) -> None:
         words = (self.finding, *self.synonyms, *self.positive, *self.negative)
         if not all(word.strip() for word in words):
-            raise PromptsError(
-                f'the prompt of {self.finding!r} holds something that is no text; quote words such as "no" in the file'
-            )
+            raise PromptsError(f"the prompt of {self.finding!r} holds an empty text; leave it out")
         if self.polarity not in (1, -1):
             raise PromptsError(f"polarity of {self.finding!r} is {self.polarity!r}; expected 1, or -1 for the name of an absence")
         if self.polarity == -1 and (self.synonyms or not self.positive or not self.negative):
