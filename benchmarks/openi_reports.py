@@ -26,23 +26,47 @@ FINDINGS = (
 )  # fmt: skip
 
 
-def read(path: Path, half: int) -> tuple[np.ndarray, np.ndarray]:
-    """(labels found, gold) of the reports of that half that have gold labels and words: 1 where present, else 0."""
-    found, gold = [], []
+Table = np.ndarray
+SAID = ("present", "present or doubtful")
+
+
+def read(path: Path, half: int) -> tuple[Table, Table, Table]:
+    """(labels found, gold, what the gold says of all) of the reports of that half that have gold labels and words."""
+    found, gold, kinds = [], [], []
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             words = f"FINDINGS: {row['findings']} IMPRESSION: {row['impression']}"
             if int(row["uid"][3:]) % 2 != half or not row["negbio_gold"] or not (row["findings"] or row["impression"]):
                 continue
-            labels = label_report(words, FINDINGS)
-            found.append([labels[name] == 1 for name in FINDINGS])
+            labels = label_report(words, (*FINDINGS, "No Finding"))
+            found.append([labels[name] for name in (*FINDINGS, "No Finding")])
             gold.append([name in row["negbio_gold"].split("|") for name in FINDINGS])
-    return np.array(found), np.array(gold)
+            kinds.append(row["negbio_gold"])
+    return np.array(found), np.array(gold), np.array(kinds)
 
 
 def measure(path: Path, half: int = 1, resamples: int = 1000) -> dict[str, Any]:
-    """Precision, recall and F1 of each finding and of all together."""
-    found, gold = read(path, half)
+    """Precision, recall and F1 of each finding and of all together, with doubt as absent and as present; then "No Finding"."""
+    found, gold, kinds = read(path, half)
+    rows: dict[str, Any] = {name: {"n": int(gold[:, place].sum())} for place, name in enumerate(FINDINGS)}
+    rows["all together"] = {"n": int(gold.sum())}
+    for said, positive in zip(SAID, (found[:, :-1] == 1, np.isin(found[:, :-1], (1, -1))), strict=True):
+        for name, cells in score(positive, gold, resamples).items():
+            rows[name] |= cells if said == "present" else {f"{word}, doubt as present": cell for word, cell in cells.items()}
+    healthy, normal, no_disease = found[:, -1] == 1, kinds == "normal", np.isin(kinds, ("normal", "none"))
+    return {
+        "what": f"report labels, OpenI, half {half}",
+        "reports": len(gold),
+        "findings": rows,
+        "no finding": {
+            "of reports said to have none, without a gold finding": [int((healthy & no_disease).sum()), int(healthy.sum())],
+            "of reports that the gold calls normal, said to have none": [int((healthy & normal).sum()), int(normal.sum())],
+        },
+    }
+
+
+def score(found: Table, gold: Table, resamples: int) -> dict[str, dict[str, Any]]:
+    """Precision, recall and F1, resampled by report."""
 
     def figures(weights: np.ndarray) -> np.ndarray:
         tp, fp, fn = (weights @ table for table in (found & gold, found & ~gold, ~found & gold))
@@ -51,12 +75,11 @@ def measure(path: Path, half: int = 1, resamples: int = 1000) -> dict[str, Any]:
             return np.concatenate([tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)])
 
     cells = bootstrap_many(figures, np.arange(len(gold)), resamples=resamples)
-    rows = {}
-    for place, name in enumerate((*FINDINGS, "all together")):
-        of_it = (cells[place], cells[place + len(FINDINGS) + 1], cells[place + 2 * (len(FINDINGS) + 1)])
-        rows[name] = {"n": int(gold[:, place].sum()) if place < len(FINDINGS) else int(gold.sum())}
-        rows[name] |= {word: cell.to_json() for word, cell in zip(("precision", "recall", "f1"), of_it, strict=True)}
-    return {"what": f"report labels, OpenI, half {half}", "reports": len(gold), "findings": rows}
+    names = (*FINDINGS, "all together")
+    words = ("precision", "recall", "f1")
+    return {
+        name: {word: cells[place + k * len(names)].to_json() for k, word in enumerate(words)} for place, name in enumerate(names)
+    }
 
 
 def main() -> None:
@@ -72,7 +95,12 @@ def main() -> None:
         return
     print(result["what"], f"({result['reports']} reports)")
     for name, row in result["findings"].items():
-        print(f"{name:<20}{row['n']:>4}", *(f"{word} {text(row[word])}" for word in ("precision", "recall", "f1")), sep="  ")
+        print(
+            f"{name:<20}{row['n']:>4}", *(f"{word} {text(row[word])}" for word in ("precision", "recall", "f1")), sep="  ", end="  "
+        )
+        print("| doubt as present:", *(text(row[f"{word}, doubt as present"]) for word in ("precision", "recall", "f1")))
+    for what, (share, of) in result["no finding"].items():
+        print(f"{what}: {share} of {of}")
 
 
 def text(cell: dict[str, Any]) -> str:

@@ -10,21 +10,28 @@ from typing import NamedTuple
 
 HEADINGS: dict[str, tuple[str, ...]] = {
     "findings": ("findings", "finding", "report", "description"),
-    "impression": ("impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation"),
+    "impression": (
+        "impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation", "findings and impression",
+        "findings/impression", "impression and recommendation", "impression and recommendations",
+    ),
     "indication": (
         "indication", "indications", "history", "clinical history", "clinical information", "clinical indication", "clinical data",
-        "reason for exam", "reason for examination", "reason for study", "reason for the exam",
+        "history and indication", "indication and history", "reason for exam", "reason for examination", "reason for study",
+        "reason for the exam", "reason for this examination",
     ),
-    "comparison": ("comparison", "comparisons", "prior study", "prior studies"),
-    "technique": ("technique", "exam", "examination", "procedure", "study", "views"),
+    "comparison": ("comparison", "comparisons", "prior study", "prior studies", "comparison study", "comparison studies"),
+    "technique": ("technique", "exam", "examination", "procedure", "study", "views", "protocol"),
     "recommendation": ("recommendation", "recommendations", "recommendation(s)"),
-    "notification": ("notification", "notifications", "notification(s)", "addendum", "communication"),
+    "notification": ("notification", "notifications", "notification(s)", "communication"),
 }  # fmt: skip
-"""Names of each section, in lower case; a heading ends in a colon."""
+"""Names of each section, in lower case; a heading ends in a colon, or begins with a capital and stands alone on its line."""
 
 _SECTION_OF = {name: section for section, names in HEADINGS.items() for name in names}
 _NAMES = "|".join(re.escape(name) for name in sorted(_SECTION_OF, key=len, reverse=True))
-_HEADING = re.compile(rf"(?:(?<=^)|(?<=[\s.;)]))(?:final\s+)?({_NAMES})\s*:", re.IGNORECASE | re.MULTILINE)
+_HEADING = re.compile(
+    rf"(?:^|(?<=[\s.;:)?!]))(?:(?:final|preliminary|addended)[ \t]+)?({_NAMES})[ \t]*(:|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _ABBREVIATIONS = frozenset(
     (
@@ -37,35 +44,52 @@ _END = re.compile(r"[.!?]+(?=\s|$)|\n+")
 
 
 class Sections(NamedTuple):
-    """Parts of a report, each without its heading; empty where there is none."""
+    """Parts of a report, each without its heading and in one line; empty where there is none."""
 
     findings: str = ""
     impression: str = ""
     indication: str = ""
     comparison: str = ""
     other: str = ""
+    technique: str = ""
+    recommendation: str = ""
+    notification: str = ""
 
 
 def sections(report: str) -> Sections:
     """Cuts a report at its headings, in any case, on lines of their own or not.
 
-    Of several impressions the last counts; findings that come in several parts are joined. Text before the first heading and under
-    headings of no interest (technique, recommendation, notification) is `other`. A report without any heading is all `other`.
+    Of several impressions the last with words counts; any other section that comes in several parts is joined. What stands before
+    the first heading is `other`, and so is all of a report without headings, and what follows an empty line in any section but
+    findings and impression (a body that was given no heading). An unknown heading ("ADDENDUM:", "HEART:") is text of
+    the section that it stands in.
     """
-    parts: dict[str, list[str]] = {}
-    headings = list(_HEADING.finditer(report))
-    parts.setdefault("other", []).append(report[: headings[0].start()] if headings else report)
-    ends = [heading.start() for heading in headings] + [len(report)]
-    for heading, end in zip(headings, ends[1:], strict=True):
-        name = _SECTION_OF[" ".join(heading.group(1).lower().split())]
-        text = report[heading.end() : end].strip()
-        if name == "impression":
+    report = re.sub(r"\r\n?", "\n", re.sub(r"(?m)^[ \t]+$", "", report))
+    headings = [(found, _section(report, found)) for found in _HEADING.finditer(report)]
+    headings = [(found, name) for found, name in headings if name]
+    parts: dict[str, list[str]] = {"other": [report[: headings[0][0].start()] if headings else report]}
+    ends = [found.start() for found, _ in headings] + [len(report)]
+    for (found, name), end in zip(headings, ends[1:], strict=True):
+        text = report[found.end() : end].strip()
+        if name not in ("findings", "impression"):
+            text, _, more = text.partition("\n\n")
+            parts["other"].append(more)
+        if name == "impression" and text:
             parts[name] = [text]
         else:
-            parts.setdefault(name if name in Sections._fields else "other", []).append(text)
-    return Sections(
-        **{name: " ".join(" ".join(part.split()) for part in parts.get(name, ()) if part.strip()) for name in Sections._fields}
-    )
+            parts.setdefault(name, []).append(text)
+    return Sections(**{name: " ".join(" ".join(parts.get(name, ())).split()) for name in Sections._fields})
+
+
+def _section(report: str, found: re.Match[str]) -> str:
+    """Which section a heading begins; none for a word that only looks like one ("on this examination: clear lungs")."""
+    name, before = found.group(1), report[: found.start()].rstrip(" \t")
+    begins_line = not before or before.endswith("\n")
+    if found.group(2) != ":":
+        heading = begins_line and name[0].isupper()
+    else:
+        heading = begins_line or before[-1] in ".;:)?!" or name[0].isupper()
+    return _SECTION_OF[name.lower()] if heading else ""
 
 
 def impression_or_findings(report: str) -> str:

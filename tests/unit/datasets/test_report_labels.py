@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vesalius.datasets.report_labels import MENTIONS, label_report, label_sentence
+from vesalius.datasets.report_labels import ABSENT, DOUBTFUL, MENTIONS, PRESENT, label_report, label_sentence
 
 EFFUSION, PNEUMOTHORAX, CONSOLIDATION = "Pleural Effusion", "Pneumothorax", "Consolidation"
 
@@ -135,3 +135,90 @@ def test_reports_of_simulated_films_say_their_labels() -> None:
     for pair, each in PAIRED.items():
         for wording in each:
             np.testing.assert_array_equal([say(wording, finding) for finding in pair], [0, 0])
+
+
+NOTHING = math.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "expected"),
+    [
+        ("No pneumothorax or effusion, and the heart is enlarged.", "Cardiomegaly", PRESENT),
+        ("No pneumothorax or effusion, and the heart is enlarged.", "Effusion", ABSENT),
+        ("The effusion has not resolved.", "Effusion", PRESENT),
+        ("The effusion is small and pneumothorax is not seen.", "Effusion", PRESENT),
+        ("The effusion is small and pneumothorax is not seen.", "Pneumothorax", ABSENT),
+        ("Effusion or pneumothorax is not seen.", "Effusion", ABSENT),
+        ("Heart is not enlarged.", "Cardiomegaly", ABSENT),
+        ("The heart is borderline enlarged.", "Cardiomegaly", DOUBTFUL),
+        ("Borderline heart size.", "Cardiomegaly", DOUBTFUL),
+        ("Heart size and mediastinal contours are within normal limits.", "Cardiomegaly", ABSENT),
+        ("The heart, pulmonary vasculature and mediastinum are normal.", "Cardiomegaly", ABSENT),
+        ("The heart is enlarged but the mediastinum is normal.", "Cardiomegaly", PRESENT),
+        ("No acute interval change in the cardiomegaly.", "Cardiomegaly", PRESENT),
+        ("No pleural or pericardial effusion.", "Pleural Effusion", ABSENT),
+        ("Pericardial effusion.", "Pleural Effusion", NOTHING),
+        ("Subcutaneous emphysema on the left.", "Emphysema", NOTHING),
+        ("History of pneumonia.", "Pneumonia", NOTHING),
+        ("Collapse of the left lower lobe.", "Atelectasis", PRESENT),
+        ("The left lower lobe is collapsed.", "Atelectasis", PRESENT),
+        ("Interval removal of the chest tube.", "Support Devices", ABSENT),
+        ("The endotracheal tube has been removed.", "Support Devices", ABSENT),
+        ("Left chest tube in place, no pneumothorax.", "Support Devices", PRESENT),
+        ("Left chest tube in place, no pneumothorax.", "Pneumothorax", ABSENT),
+        ("Nodular opacity in the right base.", "Nodule", DOUBTFUL),
+        ("Central vascular congestion.", "Edema", DOUBTFUL),
+        ("Vascular congestion without frank edema.", "Edema", DOUBTFUL),
+        ("No vascular congestion.", "Edema", ABSENT),
+        ("Pneumonia would be a consideration.", "Pneumonia", DOUBTFUL),
+        ("Lungs clear, heart normal, no effusion.", "Effusion", ABSENT),
+        ("No effusion is seen; however there is left lower lobe consolidation.", "Consolidation", PRESENT),
+        ("No resolution of the effusion.", "Effusion", PRESENT),
+        ("No enlargement of the nodule.", "Nodule", PRESENT),
+        ("No enlargement of the heart.", "Cardiomegaly", ABSENT),
+        ("The nodule has not changed.", "Nodule", PRESENT),
+        ("The nodule is not larger.", "Nodule", PRESENT),
+        ("Pneumothorax is not excluded.", "Pneumothorax", DOUBTFUL),
+        ("Cannot exclude a small pneumothorax.", "Pneumothorax", DOUBTFUL),
+        ("Pneumothorax can not be ruled out.", "Pneumothorax", DOUBTFUL),
+        ("Pneumothorax can't be excluded.", "Pneumothorax", DOUBTFUL),
+        ("No definite pneumothorax.", "Pneumothorax", ABSENT),
+        ("Without focal consolidation, large effusion, or pneumothorax.", "Effusion", ABSENT),
+        ("No focal consolidation, pleural effusion, pneumothorax.", "Pneumothorax", ABSENT),
+        ("No focal consolidation, large pleural effusion, pneumothorax.", "Pneumothorax", ABSENT),
+        ("Not only effusion but also consolidation is seen.", "Effusion", PRESENT),
+        ("There is no longer any pneumothorax.", "Pneumothorax", ABSENT),
+        ("No pneumothorax post removal of the chest tube.", "Pneumothorax", ABSENT),
+        ("Effusions have resolved.", "Effusion", ABSENT),
+        ("Resolving consolidation.", "Consolidation", PRESENT),
+        ("Interval resolution of pneumothorax with small residual effusion.", "Effusion", PRESENT),
+        ("No pneumothorax with a small effusion on the left.", "Effusion", PRESENT),
+        ("Pneumothorax: none.", "Pneumothorax", ABSENT),
+        ("Pleural effusions: small left.", "Effusion", PRESENT),
+        ("The lungs are clear of consolidation.", "Consolidation", ABSENT),
+        ("Atelectasis or scarring is likely.", "Atelectasis", DOUBTFUL),
+        ("Atelectasis likely due to effusion.", "Atelectasis", PRESENT),
+        ("Opacity likely represents atelectasis.", "Atelectasis", DOUBTFUL),
+        ("No mass effect.", "Mass", NOTHING),
+        ("Lungs are hyperexpanded, no mass or nodule.", "Mass", ABSENT),
+        ("Low probability of pneumonia.", "Pneumonia", DOUBTFUL),
+        ("Multiple calcified granulomas.", "Lung Lesion", PRESENT),
+        ("Cystic fibrosis.", "Fibrosis", NOTHING),
+        ("Increased heart size.", "Cardiomegaly", PRESENT),
+        ("No displaced rib fracture.", "Fracture", ABSENT),
+        ("Healed rib fractures.", "Fracture", PRESENT),
+        ("Unremarkable pleura, no thickening of the pleura.", "Pleural Thickening", ABSENT),
+        ("If there is concern for pneumothorax, obtain expiratory film.", "Pneumothorax", DOUBTFUL),
+        ("Mediastinum is not widened.", "Enlarged Cardiomediastinum", ABSENT),
+        ("Small hiatal hernia.", "Hernia", PRESENT),
+        ("No evidence for pneumonia, atelectasis, effusion, edema, or pneumothorax.", "Edema", ABSENT),
+        ("Pneumothorax, which was seen before, is no longer visible.", "Pneumothorax", ABSENT),
+        ("Effusion decreased but not resolved.", "Effusion", PRESENT),
+        ("PICC tip in the SVC, unchanged.", "Support Devices", PRESENT),
+        ("No effusion and no pneumothorax but bibasilar atelectasis.", "Atelectasis", PRESENT),
+        ("Heart size normal without cardiomegaly or effusion.", "Cardiomegaly", ABSENT),
+        ("There is no focal airspace consolidation, and small bilateral effusions are present.", "Effusion", PRESENT),
+    ],
+)
+def test_hard_sentences(text: str, finding: str, expected: float) -> None:
+    np.testing.assert_equal(say(text, finding), expected)

@@ -21,8 +21,7 @@ def test_headings_on_lines_of_their_own() -> None:
     assert found.findings == "Heart size is normal. The lungs are clear."
     assert found.impression == "1. No acute disease. 2. Old fracture of the 5th rib."
     assert (found.indication, found.comparison) == ("Cough.", "None.")
-    assert "two views" in found.other
-    assert "RECOMMENDATION" not in str(found)
+    assert (found.technique, found.recommendation, found.other) == ("Chest, two views", "None.", "")
 
 
 def test_headings_within_one_line_and_in_any_case() -> None:
@@ -31,7 +30,48 @@ def test_headings_within_one_line_and_in_any_case() -> None:
     )
     assert found.findings == "small effusion."
     assert found.impression == "Addended: no effusion.", "the last impression counts, and an unknown word with a colon is text"
-    assert found.other == "Dr. Roe at 5."
+    assert (found.notification, found.other) == ("Dr. Roe at 5.", "")
+
+
+def test_headings_without_stops_before_them() -> None:
+    found = sections("TECHNIQUE: PA FINDINGS: Effusion Impression: Effusion Recommendation(s): CT")
+    assert (found.technique, found.findings, found.impression, found.recommendation) == ("PA", "Effusion", "Effusion", "CT")
+
+
+def test_headings_alone_on_their_lines() -> None:
+    found = sections("FINAL REPORT\r\nINDICATION\r\nFall.\r\n\r\nIMPRESSION\r\n1. Fracture.\r\n2. No effusion.")
+    assert (found.indication, found.impression) == ("Fall.", "1. Fracture. 2. No effusion.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "On this examination: the lungs are clear.",
+        "There are these findings: an effusion.",
+        "An effusion is the main\nfinding\nof all.",
+    ],
+)
+def test_words_that_only_look_like_headings(text: str) -> None:
+    assert sections(text).other == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "impression"),
+    [
+        ("IMPRESSION: Effusion. impression: None.", "None."),
+        ("IMPRESSION: Effusion.\nIMPRESSION:", "Effusion."),
+        ("CONCLUSION: Effusion.", "Effusion."),
+        ("FINDINGS AND IMPRESSION: Effusion.", "Effusion."),
+        ("FINAL IMPRESSION: Effusion. NOTIFICATION: Dr. Roe.", "Effusion."),
+    ],
+)
+def test_the_last_impression_with_words_counts(text: str, impression: str) -> None:
+    assert sections(text).impression == impression
+
+
+def test_a_body_without_heading_after_an_empty_line() -> None:
+    found = sections("INDICATION: Cough.\n\nCOMPARISON: None.\n  \nThe lungs are clear.\n\nNo effusion.")
+    assert (found.indication, found.comparison, found.other) == ("Cough.", "None.", "The lungs are clear. No effusion.")
 
 
 @pytest.mark.parametrize("text", ["", "   \n ", "No heading here, only words."])
@@ -59,6 +99,9 @@ def test_what_is_read_where_parts_are_missing() -> None:
         ("Atelectasis vs. infiltrate at the base! Follow up?", ["Atelectasis vs. infiltrate at the base!", "Follow up?"]),
         ("Seen by J. Roe. Stable.", ["Seen by J. Roe.", "Stable."]),
         ("No effusion.. .", ["No effusion.."]),
+        ("1) Nodule, 4 mm. (2) Clear.", ["Nodule, 4 mm.", "Clear."]),
+        ("Measures 2.5 x 1.0 cm. Unchanged, e.g. stable.", ["Measures 2.5 x 1.0 cm.", "Unchanged, e.g. stable."]),
+        ("Fracture of rib 5. No effusion.", ["Fracture of rib 5.", "No effusion."]),
         ("", []),
         (" .\n. ", []),
     ],
