@@ -31,9 +31,10 @@ def make_tokenizer(vocabulary: int = 120) -> Tokenizer:
     return Tokenizer.train(SENTENCES * 3, kind="bert", vocabulary=vocabulary)
 
 
-def make_config(tokenizer: Tokenizer) -> ImageTextConfig:
+def make_config(tokenizer: Tokenizer, context_length: int = 16) -> ImageTextConfig:
     """The smallest towers there are, at 64 px."""
-    built = build_config("vit-tiny", "bert-tiny", size_px=64, vocabulary=tokenizer.vocabulary, context_length=16, embedding_dim=24)
+    words = {"vocabulary": tokenizer.vocabulary, "context_length": context_length}
+    built = build_config("vit-tiny", "bert-tiny", size_px=64, embedding_dim=24, **words)
     return replace(built, vision=replace(built.vision, channels=3))
 
 
@@ -43,10 +44,12 @@ def make_model(config: ImageTextConfig, seed: int = 0) -> ImageTextModel:
     return ImageTextModel(config).eval()
 
 
-def make_image_text_bundle(path: Path, *, members: int = 1, contract: Contract = CONTRACT, **about: Any) -> str:
+def make_image_text_bundle(
+    path: Path, *, members: int = 1, contract: Contract = CONTRACT, context_length: int = 16, **about: Any
+) -> str:
     """Saves random towers as a bundle and returns its id."""
     tokenizer = make_tokenizer()
-    config = make_config(tokenizer)
+    config = make_config(tokenizer, context_length)
     provenance = {"files": [{"name": f"tiny-{seed}.pt", "sha256": "0" * 64, "note": ""} for seed in range(members)]}
     return save_image_text(
         path,
