@@ -104,6 +104,7 @@ class Command:
     def run(self) -> int:
         """Scores every case that is not finished and returns the exit code."""
         from vesalius.bundle.answers_file import AnswersFile
+        from vesalius.bundle.asked_file import asked_path
         from vesalius.bundle.cases import list_cases
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
