@@ -26,6 +26,7 @@ SCRIPTS = (
     "ece.py",
     "aurc.py",
     "policy_search.py",
+    "zeroshot.py",
     "slide_features.py",
     "prompt_sets.py",
 )

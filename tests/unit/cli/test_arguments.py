@@ -74,3 +74,12 @@ def test_help_needs_none_of_the_extras(verb: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=root)
     assert done.returncode == 0, done.stderr
     assert f"vesalius {verb}" in done.stdout
+
+
+def test_a_flag_of_several_words_may_come_twice() -> None:
+    from vesalius.cli.arguments import gather
+
+    given = ["bundle", "film", "--finding", "a", "b", "--out", "o", "--finding", "c", "--finding=d"]
+    assert gather(given, "--finding") == ["bundle", "film", "--out", "o", "--finding", "a", "b", "c", "d"]
+    assert gather(["bundle", "--out", "o"], "--finding") == ["bundle", "--out", "o"]
+    assert gather(["bundle", "--finding"], "--finding") == ["bundle", "--finding"], "left for the parser to complain of"
