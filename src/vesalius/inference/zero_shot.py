@@ -190,13 +190,16 @@ class ZeroShotInference:
     def evidence(self, films: Embedded) -> Float32[np.ndarray, "case finding rows columns"]:
         """Returns the contrast of every patch times the learned scale, mean over checkpoints: a patch's logit as in training.
 
-        A patch is projected like the whole image. Of a transformer that speaks through its class token the patches were never
-        taught to; its map shows what they have picked up all the same.
+        Of classes it is the cosine above the mean of all classes. A patch is projected like the whole image. Of a transformer that
+        speaks through its class token the patches were never taught to; its map shows what they have picked up all the same.
         """
         scales = self.embedder.scales
+        against = [
+            head.difference - (head.difference.mean(axis=0) if head.kind == "classes" else np.float32(0)) for head in self.heads
+        ]
         maps = [
-            scale * np.einsum("cdhw,fd->cfhw", patches, head.difference)
-            for scale, patches, head in zip(scales, films.patches, self.heads, strict=True)
+            scale * np.einsum("cdhw,fd->cfhw", patches, rows)
+            for scale, patches, rows in zip(scales, films.patches, against, strict=True)
         ]
         mean: Float32[np.ndarray, "case finding rows columns"] = np.mean(maps, axis=0).astype(np.float32)
         return mean

@@ -2,7 +2,8 @@
 
 What is shown is the network's own patch logits, the very numbers that were pooled into the finding's logit; nothing is computed
 after the fact. They are not probabilities, and the colour bar says so. The scale is fixed, so that two films can be compared:
-no colour below 0, where a patch speaks against the finding, and full colour from 4.
+no colour below 0, where a patch speaks against the finding, and full colour from 4. Of a film that was read by words it is each
+patch's contrast with the words, times the learned 1 / temperature.
 
 Colours: the upper half of viridis (van der Walt and Smith, CC0): brighter is more in every form of colour vision.
 """
@@ -74,7 +75,8 @@ def captioned(image: Image, finding: Finding, evidence: Float[np.ndarray, "heigh
     draw.text((_MARGIN, 16), _heading(finding), font=_font(30), fill=INK)
     draw.text((_MARGIN, 56), _subheading(finding), font=_font(19), fill=PALE)
     strongest = f"strongest patch {float(np.max(evidence)):+.1f}"
-    foot = f"patch logits, not probabilities; {strongest} · {bundle} · not for medical use"
+    what = "patch logits" if finding.decision is not None else "patches' contrasts with the words / temperature"
+    foot = f"{what}, not probabilities; {strongest} · {bundle} · not for medical use"
     draw.text((_MARGIN, size[1] - _FOOT + 14), foot, font=_font(15), fill=PALE)
     _draw_bar(canvas, draw, _MARGIN + film.width + 22, _BAND, film.height)
     return canvas
@@ -108,7 +110,7 @@ def _subheading(finding: Finding) -> str:
     if finding.decision is Decision.ABSTAIN:
         return "no answer" if finding.reason is None else f"no answer: {str(finding.reason).replace('_', ' ')}"
     if finding.probability is None:
-        return f"logit {finding.logit:+.3g}, not calibrated"
+        return f"contrast {finding.logit:+.3g}, no probability"
     return f"calibrated probability {finding.probability:.2f}"
 
 

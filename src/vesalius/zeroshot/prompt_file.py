@@ -47,7 +47,7 @@ def load_prompts(path: str | Path) -> PromptSet:
         PromptsError: No such file, not YAML, or something in it that cannot be asked; the message says what and where.
     """
     given = Path(path)
-    if not given.exists() and str(path) in library():
+    if not given.is_file() and str(path) in library():
         content = files("vesalius.zeroshot").joinpath("library", f"{path}.yaml").read_text(encoding="utf-8")
         return parse_prompts(content, str(path))
     try:

@@ -86,6 +86,15 @@ def test_evidence_is_the_scaled_contrast_of_every_patch() -> None:
     assert inference.run(FILMS[:1]).evidence is None
 
 
+def test_evidence_of_classes_is_what_each_has_above_their_mean() -> None:
+    classes = PromptSet.of_classes({"a": ["heart"], "b": ["nodule"], "c": ["lungs"]})
+    inference = ZeroShotInference([make_model(CONFIG)], CONTRACT, [head_of(0, classes)], device="cpu")
+    evidence = inference.run(FILMS[:2], evidence=True).evidence
+    assert evidence is not None
+    np.testing.assert_allclose(evidence.sum(axis=1), 0, atol=1e-4)
+    assert np.ptp(evidence) > 1e-3
+
+
 def test_evidence_of_a_cropped_film_lies_in_the_middle() -> None:
     """A network that sees the central square of a wide film has nothing to say of its sides."""
     contract = FamilyContract("x", 32, "shortest", 32, "bilinear", 32)
