@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("few-shot"))
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--tower-steps", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--shots", default="0,1,2,4,8,16,full")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--adapt", type=int, nargs="+", default=[16, 0], help="widths of the meta-network; 0 = none")

@@ -19,9 +19,9 @@ def encode(texts: Any) -> Encoded:
     return make_tokenizer().encode(list(texts), 16)
 
 
-@pytest.mark.parametrize("reads", ["embedding", "features"])
+@pytest.mark.parametrize(("reads", "hidden"), [("embedding", 16), ("features", 16), ("embedding", 0)])
 @pytest.mark.parametrize("kind", ["pair", "classes"])
-def test_eight_images(kind: PromptKind, reads: str) -> None:
+def test_eight_images(kind: PromptKind, reads: str, hidden: int) -> None:
     model = freeze(make_model(make_config(make_tokenizer())))
     for parameter in model.text.parameters():
         if parameter.ndim > 1:
@@ -31,7 +31,7 @@ def test_eight_images(kind: PromptKind, reads: str) -> None:
     with torch.no_grad():
         seen = ImageTower.of(model)(3 * torch.randn(8, 3, 64, 64))
     asked = prompts_for("ab") if kind == "pair" else PromptSet.of_classes({"a": "a", "b": "b"})
-    generator = prompt_generator(design_for(asked, hidden=16, reads=reads), model, encode)
+    generator = prompt_generator(design_for(asked, hidden=hidden, reads=reads), model, encode)
     targets = torch.tensor([[0, 1], [1, 0], [1, 1], [0, 0]] * 2).float() if kind == "pair" else torch.eye(2)[torch.arange(8) % 2]
     optimizer = torch.optim.AdamW(generator.parameters(), lr=0.005)
     losses = []
