@@ -44,15 +44,7 @@ def describe_zero_shot(
 ) -> dict[str, Any]:
     """Returns all of `bundle.json`.
 
-    Args:
-        name: In every answer.
-        towers: The image-text bundle that was asked.
-        inference: What was calibrated.
-        prompts: What was asked.
-        calibration: What was fitted.
-        provenance: Where data and words come from; must hold `training_sites`.
-        assessable_views: A film of another known view is not answered.
-        notices: Sentences that must stand wherever its figures are shown, beside those of the towers.
+    `towers` is the bundle that was asked and `prompts` what it was asked; the rest is as in `calibrate.describe`.
 
     Raises:
         BundleError: A name that cannot be a file's, or a provenance without sites.
@@ -62,7 +54,6 @@ def describe_zero_shot(
     layout.check_name(name)
     if "training_sites" not in provenance:
         raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
-    average = inference.heads[0].average
     return {
         "format": layout.FORMAT,
         "kind": layout.ZERO_SHOT,
@@ -72,7 +63,7 @@ def describe_zero_shot(
         "notices": list(dict.fromkeys((*towers.notices, *notices))),
         "encoder": towers.config.to_json(),
         "preprocessing": inference.preprocessing.to_json(),
-        "prompts": {**prompts.to_json(), "average": average, "towers": towers.reference},
+        "prompts": {**prompts.to_json(), "average": inference.heads[0].average, "towers": towers.reference},
         "precision": inference.precision,
         "averaging": {"of": "logits", "members": len(inference.networks), "views": [view.to_json() for view in inference.views]},
         "order": list(layout.ORDER),

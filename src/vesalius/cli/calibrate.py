@@ -104,14 +104,9 @@ class Command:
 
     def run(self) -> int:
         """Calibrates, writes the bundle and returns the exit code."""
-        from vesalius.bundle.calibrate import calibrate, describe
-        from vesalius.bundle.save import check_free, save_bundle
         from vesalius.cli.calibrate_prompts import calibrate_prompts
         from vesalius.cli.calibrate_words import calibrate_words, is_image_text
-        from vesalius.datasets.store import Store
-        from vesalius.metrics import known_labels
         from vesalius.training.prompts_run import is_prompts_run
-        from vesalius.training.run import load_run
 
         console = Console(json=self.json)
         if any(is_prompts_run(path) for path in self.runs):
@@ -120,6 +115,15 @@ class Command:
             return calibrate_words(self, console)
         if self.finding or self.prompts:
             raise RunError("--finding and --prompts ask a bundle of kind image-text; a trained run answers its own findings")
+        return self._calibrate_classifiers(console)
+
+    def _calibrate_classifiers(self, console: Console) -> int:
+        from vesalius.bundle.calibrate import calibrate, describe
+        from vesalius.bundle.save import check_free, save_bundle
+        from vesalius.datasets.store import Store
+        from vesalius.metrics import known_labels
+        from vesalius.training.run import load_run
+
         check_free(self.out, overwrite=self.overwrite)
         runs = [load_run(path) for path in self.runs]
         check_members(runs)

@@ -42,8 +42,7 @@ def calibrate_words(command: Command, console: Console) -> int:
     check_free(command.out, overwrite=command.overwrite)
     towers, store = load_image_text(command.runs[0]), Store(command.store)
     asked, left_out = match_findings(read_question(command.prompts, command.finding), store.findings)
-    for line in (*asked.warnings, *([f"no label in the store: {', '.join(left_out)}; left out"] if left_out else [])):
-        console.say(f"mind: {line}")
+    _say_what_to_mind(console, asked, left_out)
     contract = contract_for(towers.contract, store)
     sites = words(command.sites) or sites_of(towers, store)
     films = choose_films(store, (), sites, words(command.views), store_size_px=contract.store_size_px)
@@ -68,6 +67,13 @@ def calibrate_words(command: Command, console: Console) -> int:
     )
     command.show(console, description, bundle_id)
     return EXIT_OK
+
+
+def _say_what_to_mind(console: Console, asked: PromptSet, left_out: Sequence[str]) -> None:
+    for warning in asked.warnings:
+        console.say(f"mind: {warning}")
+    if left_out:
+        console.say(f"mind: no label in the store: {', '.join(left_out)}; left out")
 
 
 def read_question(prompts: str | None, findings: Sequence[str]) -> PromptSet:
