@@ -127,7 +127,9 @@ def part_of_step(
 ) -> PairBatch:
     """Returns this process's part of a step; several parts make their films only when the network comes to them."""
     places = share_of(own_places(fabric, options.contrasted), part, options.parts)
-    texts = encode(setting.tokenizer, [contrast.texts[place] for place in places], options.context_length)
+    # A text tower that came with its own weights may read fewer tokens than was asked for.
+    length = min(options.context_length, setting.config.text.context_length)
+    texts = encode(setting.tokenizer, [contrast.texts[place] for place in places], length)
     seed = seed_of(options.seed, AUGMENTATION, step, int(places[0]))
 
     def make() -> Tensor:
