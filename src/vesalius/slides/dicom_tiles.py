@@ -97,12 +97,15 @@ class DicomSlide(Slide):
         return float(np.mean(steps))
 
     def _decode(self, frame: int) -> Pixels:
+        import pydicom
         from pydicom.encaps import encapsulate
         from pydicom.pixels import pixel_array
 
         with self._lock:
             content = self._frames.read(frame)
-        one = copy.copy(self._template)
+        one = pydicom.Dataset()  # of its own: pydicom's copies share their values, and another thread's tile would come out
+        one.update(self._template)
+        one.file_meta = self._template.file_meta
         one.PixelData = encapsulate([content]) if self._frames.compressed else content
         if self._frames.compressed and one.PhotometricInterpretation == "RGB" and b"JFIF" in content[:32]:
             one.PhotometricInterpretation = "YBR_FULL_422"  # what JFIF is; some writers call it RGB all the same

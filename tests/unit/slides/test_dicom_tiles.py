@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,25 @@ def test_jpeg_tiles_are_found_with_and_without_a_table(tmp_path: Path, picture: 
     path = write_dicom_slide(tmp_path / "a.dcm", picture, compressed=True, table=table, organization="TILED_FULL")
     with DicomSlide(path, None) as slide:
         assert np.abs(whole(slide).astype(int) - picture).mean() < 4
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_threads_that_decode_at_once_get_their_own_tiles(
+    tmp_path: Path, picture: np.ndarray, compressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pydicom.pixels
+
+    decode = pydicom.pixels.pixel_array
+    path = write_dicom_slide(tmp_path / "a.dcm", picture, organization="TILED_FULL", compressed=compressed)
+    with DicomSlide(path, None) as slide:
+        expected = whole(slide)
+    # a decoder that takes its time: the others begin theirs meanwhile
+    monkeypatch.setattr(pydicom.pixels, "pixel_array", lambda one: (time.sleep(0.005), decode(one))[1])
+    with DicomSlide(path, None) as slide, ThreadPoolExecutor(6) as pool:
+        tiles = list(pool.map(lambda place: slide.read(place[1] * SIDE, place[0] * SIDE, 8, 8, 0.5), BY_COLUMNS))
+    for (row, column), tile in zip(BY_COLUMNS, tiles, strict=True):
+        within = expected[row * SIDE : row * SIDE + 8, column * SIDE : column * SIDE + 8]
+        np.testing.assert_array_equal(tile[: len(within), : within.shape[1]], within)
 
 
 def test_a_tile_is_one_read_of_the_file(tmp_path: Path, picture: np.ndarray) -> None:
