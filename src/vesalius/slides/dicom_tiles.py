@@ -29,7 +29,8 @@ class DicomSlide(Slide):
     """One tiled DICOM instance as a slide of one level.
 
     Raises:
-        UnsupportedEncoding: Not tiled, not in colour of 8 bits, a label, or tiles of which nothing tells where they lie.
+        UnsupportedEncoding: Not tiled, not in colour of 8 bits, a label, one file of a level that lies in several, tiles of which
+            nothing tells where they lie, or several at one place.
         MissingSpacing: The file does not say its scale, or its pixels are not square.
     """
 
@@ -69,13 +70,28 @@ class DicomSlide(Slide):
             positions = [group.PlanePositionSlideSequence[0] for group in groups]
             tops = [int(p.RowPositionInTotalImagePixelMatrix) - 1 for p in positions]
             lefts = [int(p.ColumnPositionInTotalImagePixelMatrix) - 1 for p in positions]
-            return {(top // rows, left // columns): frame for frame, (top, left) in enumerate(zip(tops, lefts, strict=True))}
+            return self._on_grid(tops, lefts)
         if count != across * down:
             raise UnsupportedEncoding(f"{count} tiles for a grid of {across} by {down}, and no word where they lie")
         by_rows = {divmod(frame, across): frame for frame in range(count)}
         if dataset.get("DimensionOrganizationType") == "TILED_FULL" or min(across, down) == 1:
             return by_rows
         return self._by_seams(by_rows, {divmod(frame, down)[::-1]: frame for frame in range(count)})
+
+    def _on_grid(self, tops: list[int], lefts: list[int]) -> dict[tuple[int, int], int]:
+        """From (row, column) to frame, of tiles that say where they lie."""
+        rows, columns = self._tile
+        places: dict[tuple[int, int], int] = {}
+        for frame, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+            if top % rows or left % columns:
+                raise UnsupportedEncoding(
+                    f"tile {frame + 1} lies beside the grid of {columns} by {rows} pixels; convert the slide, to tiled TIFF say"
+                )
+            if places.setdefault((top // rows, left // columns), frame) != frame:
+                raise UnsupportedEncoding(
+                    "several tiles lie at one place: focal planes or optical paths; export one plane in colour alone"
+                )
+        return places
 
     def _by_seams(self, by_rows: dict[tuple[int, int], int], by_columns: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
         """Of two orders the one whose neighbouring tiles go on into each other; some writers leave the order unsaid."""
@@ -215,6 +231,12 @@ def _refuse_unfit(dataset: Any) -> None:
         raise UnsupportedEncoding("this DICOM file is no tiled slide in colour")
     if int(dataset.BitsAllocated) != 8:
         raise UnsupportedEncoding(f"colours of {int(dataset.BitsAllocated)} bits; expected 8")
+    parts = dataset.get("InConcatenationTotalNumber")
+    if "ConcatenationUID" in dataset and parts != 1:
+        raise UnsupportedEncoding(
+            f"this file is part {dataset.get('InConcatenationNumber', '?')} of {parts or 'several'} of one level of the slide, and "
+            "only whole levels are read; join the parts first, or convert the slide, to tiled TIFF say"
+        )
     kinds = OTHER_THAN_SLIDE & {str(word).upper() for word in dataset.get("ImageType", ())}
     if kinds:
         raise UnsupportedEncoding(

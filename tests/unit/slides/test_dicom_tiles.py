@@ -175,3 +175,33 @@ def test_a_header_alone(tmp_path: Path, picture: np.ndarray) -> None:
     header.save_as(path)
     with pytest.raises(NoPixelData):
         DicomSlide(path, None)
+
+
+def test_several_focal_planes_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
+    """Of two tiles at one place one would hide the other."""
+    path = write_dicom_slide(tmp_path / "a.dcm", picture, order=[*BY_COLUMNS, *BY_COLUMNS], positions=True)
+    with pytest.raises(UnsupportedEncoding, match="focal planes or optical paths"):
+        DicomSlide(path, None)
+
+
+def test_tiles_beside_the_grid_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
+    import pydicom
+
+    path = write_dicom_slide(tmp_path / "a.dcm", picture, positions=True)
+    dataset = pydicom.dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSlideSequence[0].ColumnPositionInTotalImagePixelMatrix += 20
+    dataset.save_as(path)
+    with pytest.raises(UnsupportedEncoding, match="tile 4 lies beside the grid"):
+        DicomSlide(path, None)
+
+
+def test_a_part_of_a_slide_is_not_taken_for_the_whole(tmp_path: Path, picture: np.ndarray) -> None:
+    """A concatenation: one level in several files. The tiles of the others would be white, as if they had not been scanned."""
+    more = {"ConcatenationUID": "1.2.3", "InConcatenationNumber": 1, "InConcatenationTotalNumber": 2}
+    path = write_dicom_slide(tmp_path / "a.dcm", picture, order=BY_COLUMNS[:20], positions=True, **more)
+    with pytest.raises(UnsupportedEncoding, match="part 1 of 2") as error:
+        DicomSlide(path, None)
+    assert "join" in str(error.value)
+    whole_in_one = {**more, "InConcatenationTotalNumber": 1}
+    with DicomSlide(write_dicom_slide(tmp_path / "b.dcm", picture, positions=True, **whole_in_one), None) as slide:
+        np.testing.assert_array_equal(whole(slide), picture)
