@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from vesalius.errors import FeaturesError, ShapeMismatch
+from vesalius.errors import FeaturesError, ShapeMismatch, ValueOutOfRange
 
 FORMAT = "vesalius slide features 1"
 CHUNK = 4096
@@ -159,11 +159,14 @@ class FeatureWriter:
 
     Raises:
         FeaturesError: What lies there was made by another encoder or another cut, or another process is at it.
+        ValueOutOfRange: A batch below 1.
     """
 
     def __init__(
         self, path: str | Path, facts: FeatureFacts, coordinates: Int64[np.ndarray, "patch 2"], *, dim: int, batch_size: int
     ) -> None:
+        if batch_size < 1:
+            raise ValueOutOfRange(f"batches of {batch_size} patches; expected at least 1 (`--batch-size`)")
         self.path, self.facts, self.dim = Path(path), facts, dim
         self._part = self.path.with_name(f"{self.path.name}.part")
         self._coordinates = coordinates
@@ -181,14 +184,17 @@ class FeatureWriter:
         told = self._part / "facts.json"
         places = self._part / "coords.npy"
         about = json.loads(json.dumps({**self.facts.to_json(), "batch_size": batch_size, "dim": self.dim}))
-        if told.exists() and places.exists():
-            earlier = json.loads(told.read_text())
-            _refuse_others(self._part, earlier, self.facts)
-            same = earlier == about and np.array_equal(np.load(places), self._coordinates)
+        same = False
+        try:
+            earlier, lay = json.loads(told.read_text()), np.load(places)
+        except (FileNotFoundError, ValueError, EOFError):  # killed while it wrote them
+            pass
         else:
-            same = False
+            _refuse_others(self._part, earlier, self.facts)
+            same = earlier == about and np.array_equal(lay, self._coordinates)
         whole = self._rows.seek(0, os.SEEK_END) // (4 * self.dim) // batch_size * batch_size if same else 0
         if not same:
+            told.unlink(missing_ok=True)  # the facts come last: where they are, the coordinates are whole
             with places.open("wb") as file:
                 np.save(file, self._coordinates)
             told.write_text(json.dumps(about))

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from vesalius.errors import FeaturesError, ShapeMismatch
+from vesalius.errors import FeaturesError, ShapeMismatch, ValueOutOfRange
 from vesalius.inference.feature_file import FeatureFacts, FeatureWriter, read_features
 
 FACTS = FeatureFacts(
@@ -155,3 +155,19 @@ def test_facts_hold_no_path_and_no_name(tmp_path: Path) -> None:
         told = json.dumps({**dict(file.attrs), **{f"c.{k}": str(v) for k, v in file["coords"].attrs.items()}}, default=str)
     assert "Somebody" not in told
     assert str(tmp_path) not in told
+
+
+@pytest.mark.parametrize("name", ["facts.json", "coords.npy"])
+def test_a_kill_while_the_notes_were_written_costs_the_rows_and_no_more(tmp_path: Path, name: str) -> None:
+    """An open file that was cut before a byte of it was written: what is beside it cannot be trusted, and is done again."""
+    write(tmp_path / "a.h5", until=8)
+    (tmp_path / "a.h5.part" / name).write_bytes(b"")
+    writer = write(tmp_path / "a.h5")
+    assert writer.done == len(ROWS)
+    np.testing.assert_array_equal(read_features(tmp_path / "a.h5", expected=FACTS).whole(), ROWS)
+
+
+def test_a_batch_of_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueOutOfRange, match="--batch-size"):
+        FeatureWriter(tmp_path / "a.h5", FACTS, PLACES, dim=6, batch_size=0)
+    assert not (tmp_path / "a.h5.part").exists()
