@@ -13,7 +13,8 @@ from vesalius.cli.console import Console
 
 if TYPE_CHECKING:
     from vesalius.bundle.cases import Case
-    from vesalius.inference.slide import SlideEncoder
+    from vesalius.inference.slide import ExtractOptions, SlideEncoder
+    from vesalius.slides.patches import PatchGrid
     from vesalius.types import ProgressCallback
 
 
@@ -59,12 +60,15 @@ class Command:
         """Extracts what is not there yet and returns the exit code."""
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.slide_cases import list_slides
-        from vesalius.errors import VesaliusError
-        from vesalius.inference.slide import SlideEncoder
+        from vesalius.errors import UnreadableImage, VesaliusError
+        from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
 
         console = Console(json=self.json)
         cases = list_slides(self.paths, leave_out=[self.out, self.bundle])
+        options = ExtractOptions(self.batch_size, self.workers)
         bundle = load_image_text(self.bundle)
+        cut = {"overlap": self.overlap, "least_tissue": self.least_tissue}
+        grid = grid_for(bundle.contract, self.patch_px, self.patch_mpp, **cut)
         models = tuple(bundle.each_model())
         encoder = SlideEncoder(models, bundle.contract, name=bundle.reference, precision=self.precision, device=self.device)
         rows: list[tuple[object, ...]] = []
@@ -72,10 +76,13 @@ class Command:
         for number, case in enumerate(cases, start=1):
             try:
                 with console.progress(f"slide {number}/{len(cases)}", "patches") as progress:
-                    rows.append(self._extract(case, encoder, progress))
+                    rows.append(self._extract(case, encoder, grid, options, progress))
             except VesaliusError as error:
                 failed[case.name] = error.code
                 console.say(f"{case.name}: {error}")
+            except OSError as error:
+                failed[case.name] = UnreadableImage.code
+                console.say(f"{case.name}: {error.strerror or type(error).__name__}; check the disk and its permissions")
         console.say(bundle.reference)
         console.table("slides", ("slide", "patches", "width of a row", "micrometres a pixel"), rows)
         console.say(f"features: {self.out}; failed: {len(failed)}")
@@ -83,16 +90,16 @@ class Command:
         console.result({"bundle": bundle.reference, "out": str(self.out), "patches": done, "failed": failed})
         return EXIT_SOME_FAILED if failed else EXIT_OK
 
-    def _extract(self, case: Case, encoder: SlideEncoder, progress: ProgressCallback) -> tuple[object, ...]:
+    def _extract(
+        self, case: Case, encoder: SlideEncoder, grid: PatchGrid, options: ExtractOptions, progress: ProgressCallback
+    ) -> tuple[object, ...]:
         from vesalius.bundle.slide import feature_path
-        from vesalius.inference.slide import ExtractOptions, extract_features, grid_for
+        from vesalius.inference.slide import extract_features
         from vesalius.slides.read import open_slide
 
-        options = ExtractOptions(self.batch_size, self.workers)
         with open_slide(case.path, mpp=self.mpp) as slide:
             for warning in slide.warnings:
                 Console(json=self.json).say(f"{case.name}: {warning}")
-            grid = grid_for(encoder.contract, self.patch_px, self.patch_mpp, overlap=self.overlap, least_tissue=self.least_tissue)
             out = feature_path(self.out, case.name)
             found = extract_features(slide, encoder, out, grid=grid, options=options, progress=progress)
             return (case.name, len(found), found.dim, f"{slide.mpp:g}")

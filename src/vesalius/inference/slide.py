@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from vesalius.errors import BundleError, EmptyInput
+from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 from vesalius.inference.feature_file import FeatureFacts, FeatureWriter, SlideFeatures, read_features
 from vesalius.inference.film import Precision, device_of, dtype_of
 from vesalius.models.contracts import FamilyContract
@@ -124,10 +124,20 @@ class ExtractOptions:
     Attributes:
         batch_size: Patches a pass of the network.
         workers: Threads that read patches ahead of the network.
+
+    Raises:
+        ValueOutOfRange: One of them below 1.
     """
 
     batch_size: int = 32
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 1:
+            raise ValueOutOfRange(
+                f"batches of {self.batch_size} patches read by {self.workers} threads (`--batch-size`, `--workers`); "
+                "expected at least 1 of each"
+            )
 
 
 def grid_for(

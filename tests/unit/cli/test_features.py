@@ -63,3 +63,42 @@ def test_another_bundles_features_are_refused(here: Path, capsys: pytest.Capture
 def test_no_slide_is_wrong_usage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["features", "bundle", "slides", "--out", "features"]) == 2
     assert "no slide in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--overlap", "1"], "overlap"),
+        (["--patch-mpp", "0"], "scale"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--workers", "0"], "at least 1"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_wrong_usage_and_no_slides_fault(
+    here: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    write_pyramid(here / "slides" / "a.tif", tissue_picture(box=(32, 32, 600, 440)))
+    assert main(["features", "bundle", "slides", "--out", "features", *flags]) == 2
+    assert words in capsys.readouterr().err
+    assert not (here / "features").exists()
+
+
+def test_a_disk_that_fails_at_one_slide_leaves_the_next(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vesalius.slides.read as reading
+
+    for name in "ab":
+        write_pyramid(here / "slides" / f"{name}.tif", tissue_picture(box=(32, 32, 600, 440)))
+    own = reading.open_slide
+
+    def fails(path: Path, **more: object) -> object:
+        if path.name == "a.tif":
+            raise OSError(5, "Input/output error", str(path))
+        return own(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reading, "open_slide", fails)
+    code, told = ask(capsys=capsys)
+    assert code == 3
+    assert told["failed"] == {"slides/a.tif": "unreadable"}
+    assert list(told["patches"]) == ["slides/b.tif"]  # type: ignore[call-overload]
