@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vesalius.uncertainty.augmentation_policy import GreedyPolicySearch, PolicyScore
     from vesalius.uncertainty.calibration import Calibrator, Platt, Temperature, Vector, calibrator_from_json
     from vesalius.uncertainty.calibration_curves import Beta, Isotonic, VennAbers
-    from vesalius.uncertainty.calibration_multiclass import MulticlassTemperature, MulticlassVector
+    from vesalius.uncertainty.calibration_multiclass import BiasCorrectedTemperature, MulticlassTemperature, MulticlassVector
     from vesalius.uncertainty.calibrator_selection import SelectedCalibrator
     from vesalius.uncertainty.combination import Combination
     from vesalius.uncertainty.conformal import APS, LAC, ClassConditional, GroupConditional
@@ -81,6 +81,7 @@ _HOME = {
     "Beta": "calibration_curves",
     "Isotonic": "calibration_curves",
     "VennAbers": "calibration_curves",
+    "BiasCorrectedTemperature": "calibration_multiclass",
     "MulticlassTemperature": "calibration_multiclass",
     "MulticlassVector": "calibration_multiclass",
     "Vector": "calibration",
@@ -201,6 +202,7 @@ __all__ = [
     "FILM_VIEWS",
     "LAC",
     "Beta",
+    "BiasCorrectedTemperature",
     "Brightness",
     "Calibrator",
     "Chain",

@@ -249,9 +249,11 @@ def calibrator_from_json(state: dict[str, Any]) -> Calibrator:
     """
     from vesalius.uncertainty.calibration_curves import Beta, Isotonic, VennAbers
     from vesalius.uncertainty.calibrator_selection import SelectedCalibrator
+    from vesalius.uncertainty.class_decisions import SelectedClassCalibrator
     from vesalius.uncertainty.prevalence import PrevalenceShift
 
-    every = (Identity, Temperature, Platt, Vector, SelectedCalibrator, Beta, Isotonic, VennAbers, PrevalenceShift)
+    lines = (Identity, Temperature, Platt, Vector, SelectedCalibrator, SelectedClassCalibrator)
+    every = (*lines, Beta, Isotonic, VennAbers, PrevalenceShift)
     kinds: dict[str, type[Calibrator]] = {kind.kind: kind for kind in every}
     if state.get("kind") not in kinds:
         raise ValueOutOfRange(f"calibrator of kind {state.get('kind')!r}; known here: {', '.join(kinds)}")

@@ -233,7 +233,7 @@ def every_calibrator(u: typing.Any, z: np.ndarray, y: np.ndarray, classes: np.nd
     low, high = curves[3].interval(z[:5])
     u.shift_prevalence(np.clip((low + high) / 2, 0.01, 0.99), shares, shares + 0.1)
     u.estimate_prevalence(u.Platt().fit(z, y).calibrate(z), shares)
-    for kind in (u.MulticlassTemperature, u.MulticlassVector):
+    for kind in (u.MulticlassTemperature, u.MulticlassVector, u.BiasCorrectedTemperature):
         kind.from_json(kind().fit(z, classes).to_json()).calibrate(z)
 
 
