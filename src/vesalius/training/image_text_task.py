@@ -6,6 +6,7 @@ known everywhere, and only embeddings travel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from vesalius.datasets.transforms import augment
 from vesalius.losses.contrastive import gather_embeddings, shared_targets, symmetric_info_nce
 from vesalius.losses.semantic_matching import Similarity, semantic_matching_share, semantic_targets
+from vesalius.models.clip import LARGEST_SCALE
 from vesalius.models.preprocessing import Preprocessing
 from vesalius.training.data import films_of_step, share_of
 from vesalius.training.film_task import AUGMENTATION, normalise
@@ -90,6 +92,7 @@ def make_task(fabric: Fabric, options: ImageTextOptions, setting: Setting) -> Ta
         return part_of_step(fabric, options, setting, contrast_of(step), step, part)
 
     def gradient(module: nn.Module, parts: Sequence[PairBatch]) -> Float[Tensor, ""]:
+        clamp_scale(module)
         return contrast_gradient(fabric, module, parts, pair_loss(fabric, parts[0].contrast))
 
     return Task(
@@ -99,6 +102,15 @@ def make_task(fabric: Fabric, options: ImageTextOptions, setting: Setting) -> Ta
         score=SCORES[setting.score],
         gradient=gradient,
     )
+
+
+def clamp_scale(module: nn.Module) -> None:
+    """Puts the learned scale back between 1 and 100, in place: a scale that is clamped on its way to the loss has no gradient.
+
+    Source: the authors of CLIP and MedCLIP clamp the logarithm itself to [0, 4.6052].
+    """
+    with torch.no_grad():
+        module.log_scale.clamp_(0.0, math.log(LARGEST_SCALE))  # type: ignore[operator]
 
 
 def clip_contrast(options: ImageTextOptions, setting: Setting, step: int) -> Contrast:

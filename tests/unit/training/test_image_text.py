@@ -344,3 +344,22 @@ def test_epochs_are_counted_in_the_contrast_batch(store: Store, tmp_path: Path) 
     plan = make_plan(options, setting_for(options))
     assert plan.steps == round(3 * plan.epoch_films / 16)
     assert plan.parts == 2
+
+
+@pytest.mark.parametrize(("begun", "bound"), [(5.2, math.log(100)), (-0.4, 0.0)])
+def test_a_scale_that_left_its_bounds_comes_back_and_goes_on_learning(
+    begun: float, bound: float, store: Store, tmp_path: Path
+) -> None:
+    """CLIP's and MedCLIP's authors clamp the parameter itself: clamped on its way to the loss, it would never learn again."""
+    options = options_for(store, tmp_path, contrast_batch=8, batch_size=4)
+    setting = setting_for(options)
+    model = ImageTextModel(setting.config)
+    with torch.no_grad():
+        model.log_scale.fill_(begun)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, task = fabric.setup_module(model), make_task(fabric, options, setting)
+    assert task.gradient is not None
+    task.gradient(module, [task.batch(0, part) for part in range(options.parts)])
+    assert model.log_scale.item() == pytest.approx(bound, abs=1e-6)
+    assert model.log_scale.grad is not None
+    assert abs(float(model.log_scale.grad)) > 1e-6
