@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,22 +56,28 @@ def store_texts(store: Store, rows: Int64[np.ndarray, "case"], section: Section)
 
 
 def choose_section(report: str, section: Section) -> str:
-    """Returns the words of a report that are learned; the whole report where it has no headings."""
-    found = sections(report)
-    findings, impression = (found.findings or "").strip(), (found.impression or "").strip()
-    if section == "whole" or not (findings or impression):
+    """Returns the words of a report that are learned; without findings and impression, what stands under no heading at all.
+
+    Indication, comparison and technique are what was asked and done, not what is seen: only `whole` has them.
+    """
+    if section == "whole":
         return " ".join(report.split())
+    found = sections(report)
+    findings, impression = found.findings.strip(), found.impression.strip()
+    if not (findings or impression):
+        return found.other
     chosen = {"impression": impression or findings, "findings": findings or impression, "both": f"{findings} {impression}"}
     return " ".join(chosen[section].split())
 
 
 def read_texts(path: Path, split: Literal["train", "validation"]) -> Texts:
-    """Reads reports without films: a CSV with a column `report` (and `patient_id`, `split`), or any text file, a line a text.
+    """Reads reports without films: a table with a column `report` (and `patient_id`, `split`), or any text file, a line a text.
 
-    Without a column `split`, one text in twenty is for validation: all of a patient's, where patients are given.
+    Without a column `split`, one text in twenty is for validation: all of a patient's, where patients are given. What ends in .csv
+    or .tsv is a table; any other file is one if its first line says so.
 
     Raises:
-        RunError: No such file, or not text.
+        RunError: No such file, not text, or a table that is broken or has no column `report`.
         EmptyInput: No text of that split.
     """
     try:
@@ -79,7 +86,7 @@ def read_texts(path: Path, split: Literal["train", "validation"]) -> Texts:
         raise RunError(f"no file at {path}; expected a CSV with a column `report`, or a text file") from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise RunError(f"{path} is not UTF-8 text ({type(error).__name__}); save it as UTF-8") from None
-    rows = _rows(content)
+    rows = _rows(path, content)
     chosen = [row for row in rows if row["report"].strip() and _split_of(row) == split]
     if not chosen:
         raise EmptyInput(f"{path} has no text for {split}; give more texts, or a column `split` with {split!r} in it")
@@ -89,12 +96,25 @@ def read_texts(path: Path, split: Literal["train", "validation"]) -> Texts:
     )
 
 
-def _rows(content: str) -> list[dict[str, str]]:
+def _rows(path: Path, content: str) -> list[dict[str, str]]:
+    tabs = path.suffix.lower() == ".tsv"
     lines = content.splitlines()
-    header = next(csv.reader(lines[:1]), [])
+    header = next(csv.reader(lines[:1], delimiter="\t" if tabs else ","), [])
     if "report" not in header:
+        if tabs or path.suffix.lower() == ".csv":
+            raise RunError(
+                f"{path} has no column `report` (its first line has {len(header)} columns); name the column of the texts so, in "
+                "small letters; or give texts one a line, in a file that ends in .txt"
+            )
         return [{"report": line} for line in lines]
-    return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(content.splitlines(keepends=True))]
+    table = csv.DictReader(io.StringIO(content, newline=""), delimiter="\t" if tabs else ",", strict=True)
+    try:
+        return [{name: value or "" for name, value in row.items() if name} for row in table]
+    except csv.Error:  # its words may quote the file
+        raise RunError(
+            f"{path} is no whole table: line {table.line_num} or one before it opens a quote that is not closed, or goes on behind "
+            "one; mend it, or write the table anew"
+        ) from None
 
 
 def _split_of(row: Mapping[str, str]) -> str:

@@ -145,3 +145,36 @@ def test_a_file_that_cannot_be_read_is_named_without_its_text(tmp_path: Path) ->
     with pytest.raises(EmptyInput, match="train") as empty:
         read_texts(tmp_path / "one.csv", "train")
     assert "Secret" not in str(empty.value)
+
+
+def test_what_was_asked_is_not_learned_as_what_is_seen() -> None:
+    """A body without a heading of its own is the report; the indication before it is not."""
+    report = "INDICATION: Fever, pneumothorax?\n\nThe lungs are clear.\nHeart size normal.\n\nCOMPARISON: None."
+    for section in ("impression", "findings", "both"):
+        assert choose_section(report, section) == "The lungs are clear. Heart size normal."  # type: ignore[arg-type]
+    assert choose_section("INDICATION: Pneumothorax? COMPARISON: None.", "both") == ""
+    assert "pneumothorax" in choose_section(report, "whole")
+
+
+@pytest.mark.parametrize("header", ["Report,patient_id", "words,patient_id", "impression"])
+def test_a_table_without_a_column_of_reports_is_not_read_line_by_line(tmp_path: Path, header: str) -> None:
+    """Its numbers and names of columns would be taken for words of reports."""
+    for name in ("table.csv", "table.TSV"):
+        (tmp_path / name).write_text(f"{header}\n" + "No nodule.,10000032\n" * 60)
+        with pytest.raises(RunError, match="no column `report`") as error:
+            read_texts(tmp_path / name, "train")
+        assert "10000032" not in str(error.value)
+        assert header.partition(",")[0] not in str(error.value), "the first line may be a report"
+
+
+def test_a_table_with_tabs(tmp_path: Path) -> None:
+    (tmp_path / "table.tsv").write_text("patient_id\treport\tsplit\na\tNo nodule, no mass.\ttrain\n")
+    assert read_texts(tmp_path / "table.tsv", "train").texts == ("No nodule, no mass.",)
+
+
+def test_a_quote_that_never_ends(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text('report\n"Secret, and no end\n' + "x" * 140_000 + "\n")
+    with pytest.raises(RunError, match="line") as error:
+        read_texts(tmp_path / "table.csv", "train")
+    assert "Secret" not in str(error.value)
+    assert "quote" in str(error.value)
