@@ -6,9 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64, Int64
 
 from vesalius.metrics.classification import auroc
+from vesalius.zeroshot.prompts import plain_name
+
+AT_ONCE = 256
+"""Rows of all pairs with all that are in memory at once."""
 
 
 def prompt_pair(finding: str) -> tuple[str, str]:
@@ -18,7 +22,7 @@ def prompt_pair(finding: str) -> tuple[str, str]:
 
     Source: Tiu et al. 2022 (CheXzero), whose polarity of `No Finding` is mended.
     """
-    name = finding.strip().lower()
+    name = plain_name(finding)
     return (name, name.removeprefix("no ")) if name.startswith("no ") else (name, f"no {name}")
 
 
@@ -50,15 +54,17 @@ def retrieval_figures(
     images: Float64[np.ndarray, "pair dim"],
     texts: Float64[np.ndarray, "pair dim"],
     scale: float,
-    right: Bool[np.ndarray, "text image"],
+    words: Int64[np.ndarray, "pair"],
 ) -> dict[str, float]:
     """Returns how well films find their reports among all of these, and reports their films.
+
+    Memory is that of a few rows of all pairs with all, however many there are.
 
     Args:
         images: Unit vectors.
         texts: Unit vectors of their reports.
         scale: 1 / temperature.
-        right: Does the text hold for the film? Its own, and reports of the same words.
+        words: Number of what each report says: a text is right for every film whose report says the same.
 
     Returns:
         `validation_loss`: symmetric contrast in nats, every other pair a negative. `information_nats`: ln(pairs) less this loss, a
@@ -67,26 +73,31 @@ def retrieval_figures(
 
     Source: van den Oord et al. 2018, section 2.3 (the bound).
     """
-    cosines = images @ texts.T
-    loss = 0.5 * (_cross_entropy(scale * cosines) + _cross_entropy(scale * cosines.T))
-    own_way = right.T
+    there, before_texts = _search(images, texts, scale, words)
+    back, before_films = _search(texts, images, scale, words)
+    loss = 0.5 * (there + back)
     return {
         "validation_loss": loss,
         "information_nats": math.log(len(images)) - loss,
-        "recall_at_1": _recall(cosines, own_way, 1),
-        "recall_at_5": _recall(cosines, own_way, 5),
-        "recall_at_1_of_films": _recall(cosines.T, right, 1),
+        "recall_at_1": float((before_texts < 1).mean()),
+        "recall_at_5": float((before_texts < 5).mean()),
+        "recall_at_1_of_films": float((before_films < 1).mean()),
     }
 
 
-def _cross_entropy(logits: Float64[np.ndarray, "row column"]) -> float:
-    highest = logits.max(axis=1, keepdims=True)
-    normaliser = highest[:, 0] + np.log(np.exp(logits - highest).sum(axis=1))
-    return float((normaliser - np.diag(logits)).mean())
-
-
-def _recall(cosines: Float64[np.ndarray, "row column"], right: Bool[np.ndarray, "row column"], nearest: int) -> float:
-    """Share of rows with a right column among the nearest; of equal cosines the wrong ones come first."""
-    best_right = np.where(right, cosines, -np.inf).max(axis=1)
-    before = ((cosines >= best_right[:, None]) & ~right).sum(axis=1)
-    return float((before < nearest).mean())
+def _search(
+    rows: Float64[np.ndarray, "pair dim"], columns: Float64[np.ndarray, "pair dim"], scale: float, words: Int64[np.ndarray, "pair"]
+) -> tuple[float, Int64[np.ndarray, "pair"]]:
+    """Mean cross-entropy of finding the own column, and how many wrong ones come before a right one; of equals the wrong first."""
+    losses, before = [], []
+    for start in range(0, len(rows), AT_ONCE):
+        few = slice(start, start + AT_ONCE)
+        cosines = rows[few] @ columns.T
+        own = cosines[np.arange(len(cosines)), np.arange(len(cosines)) + start]
+        highest = cosines.max(axis=1)
+        spread = np.exp(scale * (cosines - highest[:, None])).sum(axis=1)
+        losses.append(scale * (highest - own) + np.log(spread))
+        right = words[few, None] == words[None]
+        best = np.where(right, cosines, -np.inf).max(axis=1)
+        before.append(((cosines >= best[:, None]) & ~right).sum(axis=1))
+    return float(np.concatenate(losses).mean()), np.concatenate(before)

@@ -202,14 +202,14 @@ def score_validation(fabric: Fabric, network: nn.Module, options: ImageTextOptio
     images = embed_shares(fabric, options, len(validation.films), lambda cases: _embed_films(fabric, model, setting, cases))
     figures: dict[str, Any] = {}
     if len(validation.pairs) > 1:
-        texts, right = validation.reports.draw(np.arange(len(validation.pairs)), "all", np.random.default_rng(0))
+        texts, said = validation.reports.entire()
         words = embed_shares(
             fabric,
             options,
             len(texts),
             lambda cases: embed_words(fabric, model, setting.tokenizer, [texts[case] for case in cases]),
         )
-        figures |= retrieval_figures(images[validation.pairs], words, float(model.scale), right & right.T)
+        figures |= retrieval_figures(images[validation.pairs], words, float(model.scale), said)
     if setting.findings:
         prompts = [prompt for side in zip(*map(prompt_pair, setting.findings), strict=True) for prompt in side]
         asked = embed_words(fabric, model, setting.tokenizer, prompts).double().cpu().numpy()

@@ -153,6 +153,12 @@ class ReportSentences:
             drawn.append({self._numbers[case][place] for place in chosen})
         return texts, _holds(drawn, [set(self._numbers[case]) for case in cases])
 
+    def entire(self) -> tuple[list[str], Int64[np.ndarray, "film"]]:
+        """Returns every text whole, and a number of what it says: equal where two say the same sentences, in any order."""
+        numbers: dict[frozenset[int], int] = {}
+        said = [numbers.setdefault(frozenset(of_film), len(numbers)) for of_film in self._numbers]
+        return [" ".join(of_film) for of_film in self.sentences], np.array(said, dtype=np.int64)
+
 
 def plain(sentence: str) -> str:
     """Returns a sentence without what does not change its meaning: case, spaces, the stop at its end."""

@@ -60,6 +60,15 @@ def test_all_sentences_in_order_and_a_text_holds_where_all_of_it_is_said() -> No
     assert holds.tolist() == [[True, False, True], [False, True, True], [False, False, True]]
 
 
+def test_reports_that_say_the_same_in_any_order_are_one() -> None:
+    reports = reports_of("No effusion. A nodule.", "A NODULE. no effusion", "A nodule.", "A nodule. A nodule.", "Clear.")
+    texts, said = reports.entire()
+    _, holds = reports.draw(np.arange(5), "all", np.random.default_rng(0))
+    assert texts[1] == "A NODULE. no effusion"
+    assert ((said[:, None] == said[None]) == (holds & holds.T)).all()
+    assert said.tolist() == [0, 0, 1, 1, 2]
+
+
 def test_one_sentence_at_a_time_reaches_every_sentence() -> None:
     reports = reports_of("Alpha. Beta. Gamma.")
     drawn = {reports.draw(np.array([0]), "one", np.random.default_rng(seed))[0][0] for seed in range(40)}
