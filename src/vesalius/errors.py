@@ -133,6 +133,12 @@ class MissingSpacing(UnreadableImage):
     code = "missing_spacing"
 
 
+class OtherKind(UnreadableImage):
+    """A film given to a bundle that reads slides, or a slide to one that reads films."""
+
+    code = "other_kind"
+
+
 class ShapeMismatch(VesaliusError, ValueError):
     """Two arrays that belong together differ in shape."""
 

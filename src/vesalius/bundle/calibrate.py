@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vesalius.inference.film import FilmInference, NetworkOutput
     from vesalius.models.config import ClassifierConfig
     from vesalius.uncertainty import DecisionPolicy, OodGate, SelectedCalibrator
+    from vesalius.uncertainty.class_decisions import ClassPolicy, SelectedClassCalibrator
 
 Rule = Literal["f1", "youden", "sensitivity"]
 SOFTWARE = ("vesalius", "torch", "transformers", "numpy", "scipy", "safetensors")
@@ -78,8 +79,8 @@ class Calibration:
             threshold, band, coverage, notes.
     """
 
-    calibrator: SelectedCalibrator
-    policy: DecisionPolicy
+    calibrator: SelectedCalibrator | SelectedClassCalibrator
+    policy: DecisionPolicy | ClassPolicy
     gate: OodGate
     table: list[dict[str, Any]] = field(default_factory=list)
 
@@ -90,6 +91,8 @@ def calibrate(
     patients: Shaped[np.ndarray, "case"],
     findings: Sequence[str],
     options: CalibrationOptions = CalibrationOptions(),
+    *,
+    classes: bool = False,
 ) -> Calibration:
     """Fits calibrators, thresholds, abstention and gate, in that order.
 
@@ -101,28 +104,18 @@ def calibrate(
         patients: Whole patients stay together in cross-validation.
         findings: Names, in the order of the logits.
         options: Rules to fit by.
+        classes: The findings exclude each other: one softmax, and the likeliest class or no answer (`uncertainty.class_decisions`).
 
     Raises:
         EmptyInput: No film, no known label, or too few patients for the gate; calibrate on more films.
         ValueOutOfRange: An option out of its range, or a logit that is not finite.
     """
-    from vesalius.uncertainty import DecisionPolicy, OodGate, SelectedCalibrator
-
     if not len(output.logits):
         raise EmptyInput("no film in the calibration split; ingest more films or name other sites with --sites")
-    if not 0 < options.coverage <= 1:
-        raise ValueOutOfRange(f"coverage is {options.coverage}; expected a share above 0 and at most 1")
-    rule, sensitivity = options.rule()
-    calibrator = SelectedCalibrator(seed=options.seed).fit(output.logits, labels, patients)
+    calibrator, policy, gate = unfitted(options, classes=classes)
+    calibrator.fit(output.logits, labels, patients)
     probabilities = calibrator.calibrate(output.logits)
-    policy = DecisionPolicy(
-        rule,
-        coverage=options.coverage,
-        target_sensitivity=sensitivity,
-        target_risk=options.target_risk,
-        guarantee=options.guarantee,
-    ).fit(probabilities, labels, patients)
-    gate = OodGate(options.ood_scores, quantile=options.ood_quantile, seed=options.seed)  # type: ignore[arg-type]  # it checks the names
+    policy.fit(probabilities, labels, patients)
     gate.fit(output.features, output.logits, labels=labels, patients=patients)
     kept = policy.decide(probabilities) >= 0
     rows = [_row(name, index, calibrator, policy) for index, name in enumerate(findings)]
@@ -132,7 +125,53 @@ def calibrate(
     return Calibration(calibrator, policy, gate, rows)
 
 
-def _row(name: str, index: int, calibrator: SelectedCalibrator, policy: DecisionPolicy) -> dict[str, Any]:
+def unfitted(
+    options: CalibrationOptions, *, classes: bool = False
+) -> tuple[SelectedCalibrator | SelectedClassCalibrator, DecisionPolicy | ClassPolicy, OodGate]:
+    """Returns calibrator, policy and gate, to be fitted; so options are checked before hours of work.
+
+    Raises:
+        ValueOutOfRange: An option out of its range, or one that classes cannot have.
+    """
+    from vesalius.uncertainty import OodGate
+
+    if not 0 < options.coverage <= 1:
+        raise ValueOutOfRange(f"coverage is {options.coverage}; expected a share above 0 and at most 1")
+    gate = OodGate(options.ood_scores, quantile=options.ood_quantile, seed=options.seed)  # type: ignore[arg-type]  # it checks the names
+    return *(_class_rules(options) if classes else _rules(options)), gate
+
+
+def _rules(options: CalibrationOptions) -> tuple[SelectedCalibrator, DecisionPolicy]:
+    from vesalius.uncertainty import DecisionPolicy, SelectedCalibrator
+
+    rule, sensitivity = options.rule()
+    policy = DecisionPolicy(
+        rule,
+        coverage=options.coverage,
+        target_sensitivity=sensitivity,
+        target_risk=options.target_risk,
+        guarantee=options.guarantee,
+    )
+    return SelectedCalibrator(seed=options.seed), policy
+
+
+def _class_rules(options: CalibrationOptions) -> tuple[SelectedClassCalibrator, ClassPolicy]:
+    from vesalius.uncertainty.class_decisions import ClassPolicy, SelectedClassCalibrator
+
+    if options.threshold_rule != CalibrationOptions.threshold_rule:
+        raise ValueOutOfRange("classes have no thresholds: the likeliest is said, or none is; leave --threshold-rule out")
+    if options.guarantee is not None:
+        raise ValueOutOfRange(
+            "nothing is promised of classes: their temperature is fitted on the same cases and may change their order; "
+            "leave --risk-confidence out, or ask them as findings (prompts of kind `pair`)"
+        )
+    policy = ClassPolicy(coverage=options.coverage, target_risk=options.target_risk)
+    return SelectedClassCalibrator(seed=options.seed), policy
+
+
+def _row(
+    name: str, index: int, calibrator: SelectedCalibrator | SelectedClassCalibrator, policy: DecisionPolicy | ClassPolicy
+) -> dict[str, Any]:
     chosen = calibrator.selection[index]
     notes = [note for note in (calibrator.notes[index], policy.notes[index]) if note]
     if calibrator.slopes is None or calibrator.intercepts is None:  # fitted just above

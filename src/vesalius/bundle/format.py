@@ -4,7 +4,7 @@
     weights.safetensors        the network; weights-1, weights-2 ... for an ensemble
     statistics.safetensors     arrays of the out-of-distribution gate
     tokenizer.json             how words become ids; of kind `image-text` only
-    text.safetensors           the embedded prompts, locked; of kind `zero-shot` only
+    text.safetensors           the embedded prompts, locked; of kind `zero-shot` and `zero-shot-slides` only
     MANIFEST.json              SHA-256 of the files above; the bundle's id is the SHA-256 of this file
     card.md                    the model card
     audit/                     the last audit
@@ -26,9 +26,9 @@ from typing import Any
 from vesalius.errors import BundleError
 
 FORMAT = 1
-CLASSIFIER, IMAGE_TEXT, ZERO_SHOT = "classifier", "image-text", "zero-shot"
+CLASSIFIER, IMAGE_TEXT, ZERO_SHOT, ZERO_SHOT_SLIDES = "classifier", "image-text", "zero-shot", "zero-shot-slides"
 """Kinds: a trained classifier; two towers and a tokenizer, which answer to any words and are not calibrated; and such towers with
-prompts that were locked and calibrated, which answer like a classifier."""
+prompts that were locked and calibrated, which answer like a classifier: for films, or for whole slides."""
 DESCRIPTION = "bundle.json"
 STATISTICS = "statistics.safetensors"
 MANIFEST = "MANIFEST.json"
@@ -52,6 +52,7 @@ REQUIRED_OF = {
     CLASSIFIER: REQUIRED,
     IMAGE_TEXT: ("format", "kind", "name", "notices", "family", "encoder", "preprocessing", "text", "averaging", "provenance"),
     ZERO_SHOT: (*REQUIRED, "family", "prompts"),
+    ZERO_SHOT_SLIDES: (*(key for key in REQUIRED if key != "assessable_views"), "family", "prompts", "slide"),
 }
 """What `bundle.json` must hold, by kind."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -12,12 +12,13 @@ from vesalius.errors import BundleError, VesaliusError
 if TYPE_CHECKING:
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.predictor import Predictor
+    from vesalius.bundle.slide_predictor import SlidePredictor
     from vesalius.inference.film import FilmInference
     from vesalius.inference.learned_prompts import LearnedPromptInference
     from vesalius.inference.zero_shot import ZeroShotInference
 
 
-def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBundle:
+def load(path: str | Path, *, device: str = "auto") -> Predictor | SlidePredictor | ImageTextBundle:
     """Loads a bundle once every file of it was verified: whatever its kind says it is.
 
     Args:
@@ -25,7 +26,8 @@ def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBund
         device: `auto` takes an accelerator where there is one; else a torch device such as `cpu`.
 
     Returns:
-        What answers `predict`; of kind `image-text`, what answers `vesalius.zeroshot`.
+        What answers `predict`, with films or (kind `zero-shot-slides`) with slides; of kind `image-text`, what answers
+        `vesalius.zeroshot`.
 
     Raises:
         BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
@@ -36,11 +38,11 @@ def load(path: str | Path, *, device: str = "auto") -> Predictor | ImageTextBund
         from vesalius.bundle.image_text import open_image_text
 
         return open_image_text(verified)
-    return _open_predictor(verified, device)
+    return _open_slides(verified, device) if verified.kind == layout.ZERO_SHOT_SLIDES else _open_predictor(verified, device)
 
 
-def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
-    """Loads a bundle that answers `predict`: see `load`.
+def load_answering(path: str | Path, *, device: str = "auto") -> Predictor | SlidePredictor:
+    """Loads a bundle that answers `predict`, with films or with slides: see `load`.
 
     Raises:
         BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
@@ -51,7 +53,48 @@ def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
         from vesalius.bundle.image_text import refusal
 
         raise BundleError(refusal(verified.reference))
-    return _open_predictor(verified, device)
+    return _open_slides(verified, device) if verified.kind == layout.ZERO_SHOT_SLIDES else _open_predictor(verified, device)
+
+
+def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
+    """Loads a bundle that answers `predict` with films: see `load`.
+
+    Raises:
+        BundleChanged: A file was changed, is missing, is extra or is a link; the message names it.
+        BundleError: As `load`, or a bundle of kind `image-text`, which answers `zeroshot` only, or one that reads whole slides.
+    """
+    from vesalius.bundle.predictor import Predictor
+
+    answering = load_answering(path, device=device)
+    if not isinstance(answering, Predictor):
+        raise BundleError(
+            f"{answering.reference} reads whole slides, and here films are read: ask it with `vesalius predict BUNDLE SLIDES`; "
+            "docs/slide-reading.md says how its answers are measured"
+        )
+    return answering
+
+
+def _open_slides(verified: VerifiedBundle, device: str) -> SlidePredictor:
+    from vesalius.bundle.slide_predictor import SlidePredictor
+    from vesalius.bundle.zero_shot_slides import open_slides
+    from vesalius.uncertainty import DecisionPolicy, calibrator_from_json
+    from vesalius.uncertainty.class_decisions import ClassPolicy
+
+    description = verified.description
+    try:
+        policy = description["policy"]
+        return SlidePredictor(
+            description=description,
+            id=verified.id,
+            calibrator=calibrator_from_json(description["calibrator"]),
+            policy=(ClassPolicy if policy.get("kind") == ClassPolicy.kind else DecisionPolicy).from_json(policy),
+            gate=_gate(verified),
+            inference=open_slides(verified, device),
+        )
+    except VesaliusError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its words again") from error
 
 
 def _open_predictor(verified: VerifiedBundle, device: str) -> Predictor:

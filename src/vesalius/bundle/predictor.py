@@ -1,8 +1,8 @@
 """The five stops: read, logits, calibrate, decide, report.
 
-Every model of this package answers through `Predictor.predict`; it brings logits and features, and everything after that is
-shared. The order is locked: average the logits, calibrate, threshold and abstain, and let the out-of-distribution gate
-overrule the answer.
+Every model of films answers through `Predictor.predict`, every model of slides through `SlidePredictor.predict`; it brings logits
+and features, and everything after that is shared. The order is locked: average the logits, calibrate, threshold and abstain, and
+let the out-of-distribution gate overrule the answer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vesalius.inference.zero_shot import ZeroShotInference
     from vesalius.types import Image
     from vesalius.uncertainty import Calibrator, DecisionPolicy, OodGate
+    from vesalius.uncertainty.class_decisions import ClassPolicy
 
 DECISIONS = {1: Decision.PRESENT, 0: Decision.ABSENT, -1: Decision.ABSTAIN}
 
@@ -38,23 +39,21 @@ class Obstacle:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A bundle that was verified and is ready to answer; made by `vesalius.load`.
+class Locked:
+    """What stands behind the logits of a bundle that was verified, whatever is read: the rules, and who they are.
 
     Attributes:
         description: What `bundle.json` says.
         id: SHA-256 of the bundle's MANIFEST.json, in hex.
-        inference: From films to averaged logits and features.
         calibrator: From logits to probabilities.
-        policy: Thresholds and the band around each in which it abstains.
+        policy: When a finding is present, absent, or not answered.
         gate: Out-of-distribution gate.
     """
 
     description: dict[str, Any]
     id: str
-    inference: FilmInference | ZeroShotInference | LearnedPromptInference
     calibrator: Calibrator
-    policy: DecisionPolicy
+    policy: DecisionPolicy | ClassPolicy
     gate: OodGate
 
     @property
@@ -82,6 +81,37 @@ class Predictor:
         """Sentences that must stand wherever its figures are shown."""
         return tuple(self.description["notices"])
 
+    def measure_distance(self, output: NetworkOutput) -> OutOfDistribution:
+        """Returns how foreign one case is to those the bundle was calibrated on."""
+        score, threshold = float(self.gate.score(output.features, output.logits)[0]), float(self.gate.threshold)
+        return OutOfDistribution(score=score, threshold=threshold, out=not score <= threshold)
+
+    def decide(
+        self,
+        logits: Float64[np.ndarray, "finding"],
+        probabilities: Float64[np.ndarray, "finding"],
+        obstacle: Obstacle | None,
+    ) -> tuple[Finding, ...]:
+        """Returns each finding's decision: an obstacle overrules the thresholds and the band around them."""
+        codes = self.policy.decide(probabilities[None])[0]
+        return tuple(
+            _settle(Finding(name, float(logit)), float(probability), DECISIONS[int(code)], obstacle)
+            for name, logit, probability, code in zip(self.findings, logits, probabilities, codes, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Predictor(Locked):
+    """A bundle that answers films, verified and ready; made by `vesalius.load`.
+
+    Attributes:
+        policy: Thresholds and the band around each in which it abstains.
+        inference: From films to averaged logits and features.
+    """
+
+    policy: DecisionPolicy
+    inference: FilmInference | ZeroShotInference | LearnedPromptInference
+
     def predict(
         self, image: Image, case: str | None = None, *, evidence: bool = False, output: NetworkOutput | None = None
     ) -> Prediction:
@@ -98,7 +128,7 @@ class Predictor:
         output = output or self.inference.run([image], evidence=evidence)  # logits
         probabilities = self.calibrator.calibrate(output.logits)  # calibrate
         ood = self.measure_distance(output)
-        obstacle = obstacle or _foreign(ood)
+        obstacle = obstacle or foreign(ood)
         findings = self.decide(output.logits[0], probabilities[0], obstacle)  # decide
         return Prediction(  # report: everything written or shown is derived from this
             case=case or image.image_id,
@@ -133,29 +163,12 @@ class Predictor:
         problem = quality_problem(image)
         return None if problem is None else Obstacle(Reason.POOR_QUALITY, problem)
 
-    def measure_distance(self, output: NetworkOutput) -> OutOfDistribution:
-        """Returns how foreign one film is to those the bundle was calibrated on."""
-        score, threshold = float(self.gate.score(output.features, output.logits)[0]), float(self.gate.threshold)
-        return OutOfDistribution(score=score, threshold=threshold, out=not score <= threshold)
 
-    def decide(
-        self,
-        logits: Float64[np.ndarray, "finding"],
-        probabilities: Float64[np.ndarray, "finding"],
-        obstacle: Obstacle | None,
-    ) -> tuple[Finding, ...]:
-        """Returns each finding's decision: an obstacle overrules the thresholds and the band around them."""
-        codes = self.policy.decide(probabilities[None])[0]
-        return tuple(
-            _settle(Finding(name, float(logit)), float(probability), DECISIONS[int(code)], obstacle)
-            for name, logit, probability, code in zip(self.findings, logits, probabilities, codes, strict=True)
-        )
-
-
-def _foreign(ood: OutOfDistribution) -> Obstacle | None:
+def foreign(ood: OutOfDistribution, what: str = "films") -> Obstacle | None:
+    """Returns the gate's veto; `what` is what the bundle was calibrated on."""
     if not ood.out:
         return None
-    words = f"unlike the films this bundle was calibrated on: its score of {ood.score:.3g} is above {ood.threshold:.3g}"
+    words = f"unlike the {what} this bundle was calibrated on: its score of {ood.score:.3g} is above {ood.threshold:.3g}"
     return Obstacle(Reason.OUT_OF_DISTRIBUTION, words)
 
 

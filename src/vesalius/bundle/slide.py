@@ -14,18 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vesalius.bundle.side_files import place_in
-from vesalius.errors import ValueOutOfRange
 from vesalius.inference.film import Precision
-from vesalius.inference.slide import ExtractOptions, SlideEncoder, extract_features
+from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
+from vesalius.inference.slide_words import SlideInference, SlideReading, SlideRule
 from vesalius.reporting.patch_table import write_patch_table
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
 from vesalius.types import Finding, Prediction
 from vesalius.zeroshot.prompt_sets import Spread
-from vesalius.zeroshot.slide_scores import PoolOptions, SlideScores, rules_of, score_slide
+from vesalius.zeroshot.slide_scores import PoolOptions, SlideScores
 from vesalius.zeroshot.text_columns import text_columns
 
 if TYPE_CHECKING:
@@ -126,13 +124,12 @@ class SlideWords:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        rules = rules_of(self.options.pool.ks)
-        if self.options.rule not in rules:
-            raise ValueOutOfRange(f"{self.options.rule!r} is not among what is pooled; choose one of: {', '.join(rules)}")
+        rule = SlideRule(self.options.grid or grid_for(self.bundle.contract), self.options.pool, self.options.rule)
         models = tuple(self.bundle.each_model())
-        self.columns = text_columns(models, self.bundle.encode, self.prompt_sets, average=self.options.average)
+        columns = text_columns(models, self.bundle.encode, self.prompt_sets, average=self.options.average)
         name = self.bundle.reference
-        self.encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
+        encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
+        self.inference = SlideInference(encoder, columns, rule)
 
     def answer(
         self,
@@ -158,12 +155,10 @@ class SlideWords:
         started = time.perf_counter()
         case = case or Path(path).as_posix()
         with open_slide(path, mpp=self.options.mpp) as slide:
-            out, options = feature_path(features, case), self.options
-            stored = extract_features(slide, self.encoder, out, grid=options.grid, options=options.extract, progress=progress)
-            batches = (self.encoder.project(rows) for rows in stored.batches())
-            scores = score_slide(batches, self.columns, stored.coordinates, options.pool)
-            logits = np.median(scores.pooled[options.rule], axis=0)
-            findings = tuple(Finding(name, float(logit)) for name, logit in zip(self.columns.names, logits, strict=True))
+            out = feature_path(features, case)
+            reading = self.inference.run(slide, out, options=self.options.extract, progress=progress)
+            logits = reading.output.logits[0]
+            findings = tuple(Finding(name, float(logit)) for name, logit in zip(self.inference.findings, logits, strict=True))
             prediction = Prediction(
                 case,
                 slide.slide_id,
@@ -172,32 +167,37 @@ class SlideWords:
                 warnings=(*slide.warnings, *self.prompt_sets[0].warnings),
                 seconds=time.perf_counter() - started,
             )
-            answer = SlideAnswer(prediction, scores, stored)
-            self._write(answer, slide, files)
+            answer = SlideAnswer(prediction, reading.scores, reading.features)
+            if files.table is not None:
+                _write_table(answer, files.table)
+            said = [f"{self.options.rule} score {finding.logit:+.3f}, not calibrated" for finding in findings]
+            draw_maps(slide, prediction, reading, said, files)
         return answer
 
-    def _write(self, answer: SlideAnswer, slide: Slide, files: SideFiles) -> None:
-        from vesalius.reporting.slide_map import PatchScores, draw_map, file_name, write_pyramid
 
-        case, names = answer.prediction.case, self.columns.names
-        if files.table is not None:
-            place = place_in(files.table, case)
-            coordinates = answer.features.coordinates
-            write_patch_table(place.with_name(f"{place.name}.parquet"), coordinates, answer.scores.patches, names)
-            place.with_name(f"{place.name}.json").write_text(json.dumps(answer.to_json(), indent=1, allow_nan=False) + "\n")
-        side = answer.features.side_level0 or 0.0
-        for at, finding in enumerate(answer.prediction.findings):
-            map_ = PatchScores(finding.name, answer.features.coordinates, side, answer.scores.patches[:, at])
-            if files.heatmap is not None:
-                place = place_in(files.heatmap, case)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                heading = f"{self.options.rule} score {finding.logit:+.3f}, not calibrated; {len(answer.features)} patches"
-                foot = f"{self.bundle.reference} · not for medical use"
-                picture = draw_map(slide, map_, heading=heading, foot=foot)
-                picture.save(place.with_name(f"{place.name}.{file_name(finding.name)}.png"))
-            if files.pyramid is not None:
-                place = place_in(files.pyramid, case)
-                write_pyramid(place.with_name(f"{place.name}.{file_name(finding.name)}.tif"), slide, map_)
+def _write_table(answer: SlideAnswer, folder: Path) -> None:
+    place = place_in(folder, answer.prediction.case)
+    names = [finding.name for finding in answer.prediction.findings]
+    write_patch_table(place.with_name(f"{place.name}.parquet"), answer.features.coordinates, answer.scores.patches, names)
+    place.with_name(f"{place.name}.json").write_text(json.dumps(answer.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def draw_maps(slide: Slide, prediction: Prediction, reading: SlideReading, said: Sequence[str], files: SideFiles) -> None:
+    """Writes a heat map and a pyramid of each finding, where `files` asks for them; `said` is what stands above each picture."""
+    from vesalius.reporting.slide_map import PatchScores, draw_map, file_name, write_pyramid
+
+    case, side = prediction.case, reading.features.side_level0 or 0.0
+    for at, finding in enumerate(prediction.findings):
+        map_ = PatchScores(finding.name, reading.features.coordinates, side, reading.scores.patches[:, at])
+        if files.heatmap is not None:
+            place = place_in(files.heatmap, case)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            heading = f"{said[at]}; {len(reading.features)} patches"
+            picture = draw_map(slide, map_, heading=heading, foot=f"{prediction.bundle} · not for medical use")
+            picture.save(place.with_name(f"{place.name}.{file_name(finding.name)}.png"))
+        if files.pyramid is not None:
+            place = place_in(files.pyramid, case)
+            write_pyramid(place.with_name(f"{place.name}.{file_name(finding.name)}.tif"), slide, map_)
 
 
 def feature_path(folder: str | Path, case: str) -> Path:

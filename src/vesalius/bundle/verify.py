@@ -38,7 +38,7 @@ class VerifiedBundle:
 
     @property
     def kind(self) -> str:
-        """`classifier`, `image-text` or `zero-shot`."""
+        """`classifier`, `image-text`, `zero-shot` or `zero-shot-slides`."""
         return str(self.description["kind"])
 
     @property

@@ -1,4 +1,4 @@
-"""What a bundle of kind `zero-shot` holds beside the rules of every bundle: image towers, and prompts embedded once and for all.
+"""What bundles of kind `zero-shot` and `zero-shot-slides` hold beside the rules: image towers, and prompts embedded for good.
 
     weights.safetensors        an image tower with its projection; weights-1, weights-2 ... of an ensemble
     text.safetensors           arrays of the embedded prompts, one set a checkpoint
@@ -32,7 +32,7 @@ OF_WORDS = ("text.", "text_projection.")
 
 @dataclass(frozen=True)
 class ZeroShotFiles:
-    """What was read of a bundle of kind `zero-shot`.
+    """What was read of a bundle of kind `zero-shot` or `zero-shot-slides`.
 
     Attributes:
         config: Of both towers; only the image tower is there.
@@ -58,7 +58,7 @@ def save_zero_shot(
     statistics: Mapping[str, np.ndarray],
     overwrite: bool = False,
 ) -> str:
-    """Writes a bundle of kind `zero-shot` and returns its id; of each model only what sees images is kept.
+    """Writes a bundle of kind `zero-shot` or `zero-shot-slides` and returns its id; of each model only what sees images is kept.
 
     Args:
         path: Its folder, to be made.
@@ -74,8 +74,10 @@ def save_zero_shot(
     from safetensors.numpy import save as save_arrays
     from safetensors.torch import save
 
-    missing = [key for key in layout.REQUIRED_OF[layout.ZERO_SHOT] if key not in description]
-    if missing or description["kind"] != layout.ZERO_SHOT or not models:
+    kind = description.get("kind")
+    wanted = layout.REQUIRED_OF[layout.ZERO_SHOT_SLIDES if kind == layout.ZERO_SHOT_SLIDES else layout.ZERO_SHOT]
+    missing = [key for key in wanted if key not in description]
+    if missing or kind not in (layout.ZERO_SHOT, layout.ZERO_SHOT_SLIDES) or not models:
         raise BundleError(f"this is no description of a zero-shot bundle; it lacks: {', '.join(missing) or 'its kind, or a model'}")
     weights = [
         save({name: value for name, value in model.state_dict().items() if not name.startswith(OF_WORDS)}) for model in models

@@ -57,8 +57,8 @@ class LabelsTable:
     rows: tuple[LabelRow, ...]
 
 
-def read_labels(path: Path) -> LabelsTable:
-    """Reads and checks a labels CSV.
+def read_labels(path: Path, *, words: Sequence[str] = ()) -> LabelsTable:
+    """Reads and checks a labels CSV; columns named in `words` are no findings, and stand as they are in each row's `facts`.
 
     Raises:
         LabelsError: The file is missing or not UTF-8 CSV; it has no key column or several; a column stands twice; a key is
@@ -68,7 +68,7 @@ def read_labels(path: Path) -> LabelsTable:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = _lines(csv.reader(file, strict=True))
             _, header = next(lines, (0, []))
-            return _table([name.strip() for name in header], list(lines))
+            return _table([name.strip() for name in header], list(lines), (*FACTS, *words))
     except FileNotFoundError as error:
         raise LabelsError(f"no labels file {path}; check the spelling") from error
     except UnicodeDecodeError as error:
@@ -88,7 +88,7 @@ def _lines(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
         start = reader.line_num + 1  # type: ignore[attr-defined]
 
 
-def _table(header: list[str], lines: list[tuple[int, list[str]]]) -> LabelsTable:
+def _table(header: list[str], lines: list[tuple[int, list[str]]], known: Sequence[str]) -> LabelsTable:
     key = _check_header(header)
     if not lines:
         raise LabelsError("the labels CSV has a header and no line below it; add one line a film")
@@ -97,9 +97,9 @@ def _table(header: list[str], lines: list[tuple[int, list[str]]]) -> LabelsTable
         name: [fields[index].strip() if index < len(fields) else "" for _, fields in lines] for index, name in enumerate(header)
     }
     numbers = [number for number, _ in lines]
-    findings = tuple(name for name in header if name != key and name not in FACTS)
+    findings = tuple(name for name in header if name != key and name not in known)
     keys = _keys(key, columns[key], numbers)
-    facts = {name: _fact(name, columns[name], numbers) for name in header if name in FACTS}
+    facts = {name: _fact(name, columns[name], numbers) for name in header if name in known}
     labels = [_labels(name, columns[name], numbers) for name in findings]
     rows = (
         LabelRow(
