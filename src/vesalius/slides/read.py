@@ -28,7 +28,8 @@ from vesalius.errors import CorruptStream, FileMissing, MissingDependency, Missi
 Pixels = UInt8[np.ndarray, "height width 3"]
 
 WHITE = 255
-MAXIMUM_REGION = 100_000_000  # pixels read at once: 300 MB
+MAXIMUM_REGION = 100_000_000  # pixels of one answer: 300 MB
+AT_ONCE = 16_000_000  # pixels of a level that are decoded at once, where the answer has fewer
 STRIP = 1_000_000  # pixels of an overview that are read at once
 PLAUSIBLE_MPP = (0.05, 20.0)
 
@@ -86,19 +87,33 @@ class Slide(ABC):
             y: Upper edge, in pixels of level 0.
             width: Of the result, in pixels of `mpp`.
             height: Of the result, in pixels of `mpp`.
-            mpp: Micrometres per pixel of the result. The next finer level is read and reduced by area (Pillow's BOX).
+            mpp: Micrometres per pixel of the result. The next finer level is read and reduced by area (Pillow's BOX); a large
+                region of it block by block, so that a slide of one level needs no more memory than another.
 
         Raises:
-            TooLarge: More than 100 million pixels would be read; ask for less at once.
+            TooLarge: More than 100 million pixels are asked for; ask for less at once.
         """
-        import PIL.Image
-
         level = self.level_for(mpp)
         scale = mpp / (self.mpp * self.levels[level].downsample)
-        read_width, read_height = max(round(width * scale), 1), max(round(height * scale), 1)
-        if read_width * read_height > MAXIMUM_REGION:
-            raise TooLarge(f"{read_width} x {read_height} pixels at once; read at most {MAXIMUM_REGION:,}, or at a coarser scale")
+        if width * height > MAXIMUM_REGION:
+            raise TooLarge(f"{width} x {height} pixels at once; read at most {MAXIMUM_REGION:,}, or at a coarser scale")
+        if width * height * scale**2 <= AT_ONCE or scale <= 1:
+            return self._read_block(level, x, y, width, height, mpp)
+        region = np.empty((height, width, 3), dtype=np.uint8)
+        side = max(int(AT_ONCE**0.5 / scale), 1)
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                corner = (x + round(left * mpp / self.mpp), y + round(top * mpp / self.mpp))
+                size = (min(side, width - left), min(side, height - top))
+                region[top : top + size[1], left : left + size[0]] = self._read_block(level, *corner, *size, mpp)
+        return region
+
+    def _read_block(self, level: int, x: int, y: int, width: int, height: int, mpp: float) -> Pixels:
+        import PIL.Image
+
         downsample = self.levels[level].downsample
+        scale = mpp / (self.mpp * downsample)
+        read_width, read_height = max(round(width * scale), 1), max(round(height * scale), 1)
         pixels = self.read_level(level, round(x / downsample), round(y / downsample), read_width, read_height)
         if (read_width, read_height) == (width, height):
             return pixels

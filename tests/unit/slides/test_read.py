@@ -144,6 +144,29 @@ def test_the_overview_is_read_in_strips(tmp_path: Path, picture: np.ndarray, mon
     np.testing.assert_array_equal(in_strips, at_once)
 
 
+@pytest.mark.parametrize("mpp", [4.0, 4.3])
+def test_a_large_region_of_a_slide_without_coarse_levels_is_read_block_by_block(
+    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch, mpp: float
+) -> None:
+    """One row of a small picture of it can be more than may be in memory; so can one tile of a pyramid's coarsest level."""
+    with open_slide(write_pyramid(tmp_path / "a.tif", picture, levels=1)) as slide:
+        at_once = slide.read(16, 8, 70, 55, mpp)
+        sizes = []
+        own = slide.read_level
+        monkeypatch.setattr("vesalius.slides.read.MAXIMUM_REGION", 640 * 480 - 1)
+        monkeypatch.setattr("vesalius.slides.read.AT_ONCE", 32 * 32)
+        monkeypatch.setattr(slide, "read_level", lambda *place: sizes.append(place[3] * place[4]) or own(*place))
+        in_blocks = slide.read(16, 8, 70, 55, mpp)
+        assert max(sizes) <= 32 * 32
+        assert len(sizes) > 100
+        assert slide.overview(160)[0].shape == (120, 160, 3)
+        assert len(slide.slide_id) == 16
+    difference = np.abs(in_blocks.astype(int) - at_once)
+    assert difference.max() == 0 if mpp == 4.0 else difference.mean() < 0.5, (
+        "a block begins at a whole pixel, half a one off at most"
+    )
+
+
 def test_a_slide_is_named_by_its_pixels_alone(tmp_path: Path, picture: np.ndarray) -> None:
     one = write_pyramid(tmp_path / "a.tif", picture)
     with open_slide(one) as a, open_slide(one, mpp=0.25) as b:
