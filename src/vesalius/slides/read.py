@@ -29,8 +29,7 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 WHITE = 255
 MAXIMUM_REGION = 100_000_000  # pixels of one answer: 300 MB
-AT_ONCE = 16_000_000  # pixels of a level that are decoded at once, where the answer has fewer
-STRIP = 1_000_000  # pixels of an overview that are read at once
+AT_ONCE = 4_000_000  # pixels of a level that are decoded at once, where the answer has fewer
 PLAUSIBLE_MPP = (0.05, 20.0)
 
 
@@ -88,7 +87,8 @@ class Slide(ABC):
             width: Of the result, in pixels of `mpp`.
             height: Of the result, in pixels of `mpp`.
             mpp: Micrometres per pixel of the result. The next finer level is read and reduced by area (Pillow's BOX); a large
-                region of it block by block, so that a slide of one level needs no more memory than another.
+                region of it block by block, so that a slide of one level needs no more memory than another. Blocks are square:
+                strips flatter than the file's tiles would decode each tile again and again.
 
         Raises:
             TooLarge: More than 100 million pixels are asked for; ask for less at once.
@@ -131,17 +131,7 @@ class Slide(ABC):
         if factor <= 1:
             return self.read_level(0, 0, 0, self.width, self.height), 1.0
         width, height = max(round(self.width / factor), 1), max(round(self.height / factor), 1)
-        return self._reduced(width, height, factor), factor
-
-    def _reduced(self, width: int, height: int, factor: float) -> Pixels:
-        """Reads strip by strip, so that a slide of one level fits into memory too."""
-        level = self.levels[self.level_for(self.mpp * factor)]
-        strip = max(int(STRIP / (level.width * factor / level.downsample)), 1)
-        rows = []
-        for top in range(0, height, strip):
-            few = min(strip, height - top)
-            rows.append(self.read(0, round(top * factor), width, few, self.mpp * factor))
-        return np.concatenate(rows)
+        return self.read(0, 0, width, height, self.mpp * factor), factor
 
     @cached_property
     def slide_id(self) -> str:

@@ -136,12 +136,24 @@ def test_overview_covers_the_whole_slide(tmp_path: Path, picture: np.ndarray) ->
         assert (whole.shape, downsample) == ((480, 640, 3), 1.0)
 
 
-def test_the_overview_is_read_in_strips(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_overview_is_read_in_blocks_and_each_pixel_of_them_once(
+    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_slide(write_pyramid(tmp_path / "a.tif", picture, levels=1)) as slide:
         at_once, _ = slide.overview(160)
-        monkeypatch.setattr("vesalius.slides.read.STRIP", 640 * 4 * 10)
-        in_strips, _ = slide.overview(160)
-    np.testing.assert_array_equal(in_strips, at_once)
+        monkeypatch.setattr("vesalius.slides.read.AT_ONCE", 100 * 100)
+        asked = np.zeros((480, 640), dtype=int)
+        own = slide.read_level
+
+        def counted(level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+            assert max(width, height) <= 100
+            asked[y : y + height, x : x + width] += 1
+            return own(level, x, y, width, height)
+
+        monkeypatch.setattr(slide, "read_level", counted)
+        in_blocks, _ = slide.overview(160)
+    np.testing.assert_allclose(in_blocks.astype(int), at_once, atol=1, err_msg="but for how a half is rounded")
+    assert (asked == 1).all()
 
 
 @pytest.mark.parametrize("mpp", [4.0, 4.3])
