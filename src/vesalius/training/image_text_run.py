@@ -69,6 +69,8 @@ class LanguageRun:
         text: The encoder of words.
         tokenizer: The bytes of its `tokenizer.json`.
         weights: The averaged weights at the best evaluation; the encoder's names begin with `text.`.
+        texts: Texts in each split, and tokens of the vocabulary.
+        fingerprint: Of the texts.
         best: The best evaluation's line of `metrics.jsonl`.
         seconds: Wall time of the training.
     """
@@ -77,6 +79,8 @@ class LanguageRun:
     text: TextTower
     tokenizer: bytes
     weights: Path
+    texts: dict[str, int]
+    fingerprint: str
     best: dict[str, Any]
     seconds: float
 
@@ -125,7 +129,14 @@ def load_language_run(path: str | Path) -> LanguageRun:
     if not folder.best.is_file():
         raise RunError(f"the run at {folder.path} has lost its weights ({folder.best.name}); train again")
     return LanguageRun(
-        folder.path, TextTower(**model["text"]), read_tokenizer(folder), folder.best, model["best"], float(model["seconds"])
+        path=folder.path,
+        text=TextTower(**model["text"]),
+        tokenizer=read_tokenizer(folder),
+        weights=folder.best,
+        texts=model["texts"],
+        fingerprint=str(model["texts_fingerprint"]),
+        best=model["best"],
+        seconds=float(model["seconds"]),
     )
 
 

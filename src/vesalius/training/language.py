@@ -34,7 +34,7 @@ from vesalius.training.language_options import LanguageOptions
 from vesalius.training.optimization import average_weights, build_optimizer
 from vesalius.training.options import save_toml, to_plain
 from vesalius.training.recipe import LEAST, begun_before, launch, refuse_counts, signature
-from vesalius.training.report_data import Texts, read_texts, store_texts
+from vesalius.training.report_data import Texts, fingerprint, read_texts, store_texts
 from vesalius.training.run import FORMAT, RunFolder
 
 if TYPE_CHECKING:
@@ -113,10 +113,9 @@ def train_language(options: LanguageOptions, progress: ProgressCallback | None =
     if options.batch_size < options.devices * options.nodes * options.accumulate:
         raise RunError(f"--batch-size {options.batch_size} cannot be split over devices x nodes x accumulate")
     train, validation = (gather_texts(options, split) for split in ("train", "validation"))
-    folder = RunFolder(options.out)
+    folder, read = RunFolder(options.out), fingerprint(train, validation)
     if begun_before(folder, options) and folder.model.is_file():
-        run = load_language_run(folder.path)
-        return LanguageSummary(folder.path, {}, run.best, run.seconds, nothing_to_do=True)
+        return finished(folder, read)
     fabric = launch(options)
     if fabric.is_global_zero:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -132,7 +131,7 @@ def train_language(options: LanguageOptions, progress: ProgressCallback | None =
         evaluations=options.evaluations,
         save_every=options.save_every,
         seed=options.seed,
-        signature=signature(options, tokenizer.sha256 + str(len(train))),
+        signature=signature(options, tokenizer.sha256 + read),
     )
     torch.manual_seed(options.seed)
     network = LanguageModel(text)
@@ -141,9 +140,22 @@ def train_language(options: LanguageOptions, progress: ProgressCallback | None =
     task = make_task(fabric, options, tokenizer, train.texts, validation.texts)
     standing = fit(fabric, learner, task, plan, options.optimization, folder, progress)
     counts = {"train": len(train), "validation": len(validation), "vocabulary": tokenizer.vocabulary}
+    summary = LanguageSummary(folder.path, counts, state.finite(standing.best), standing.seconds)
     if fabric.is_global_zero:
-        describe(folder, options, text, counts, standing)
-    return LanguageSummary(folder.path, counts, state.finite(standing.best), standing.seconds)
+        describe(folder, options, text, summary, read)
+    return summary
+
+
+def finished(folder: RunFolder, read: str) -> LanguageSummary:
+    """Returns what the finished run in this folder reached.
+
+    Raises:
+        RunError: It read other texts.
+    """
+    run = load_language_run(folder.path)
+    if run.fingerprint != read:
+        raise RunError(f"{folder.path} holds a run on other texts, or they have changed since; use another --out")
+    return LanguageSummary(folder.path, run.texts, run.best, run.seconds, nothing_to_do=True)
 
 
 def gather_texts(options: LanguageOptions, split: Any) -> Texts:
@@ -201,18 +213,17 @@ def make_task(
     return Task(batch, lambda network, texts: network(texts.tokens, texts.mask)[None], evaluate, SCORE)
 
 
-def describe(
-    folder: RunFolder, options: LanguageOptions, text: TextTower, counts: dict[str, int], standing: state.Standing
-) -> None:
+def describe(folder: RunFolder, options: LanguageOptions, text: TextTower, summary: LanguageSummary, read: str) -> None:
     """Writes `model.json`: with it the run is finished."""
     model = {
         "format": FORMAT,
         "kind": LANGUAGE,
         "text": asdict(text),
-        "texts": counts,
+        "texts": summary.texts,
+        "texts_fingerprint": read,
         "options": {name: value for name, value in to_plain(options).items() if name not in PLACES},
-        "best": standing.best,
-        "seconds": standing.seconds,
+        "best": summary.best,
+        "seconds": summary.seconds,
         "versions": {name: version(name) for name in ("vesalius", "torch", "transformers", "tokenizers")},
     }
     state.save_json(folder.model, model)

@@ -47,6 +47,17 @@ class Texts:
         return len(self.texts)
 
 
+def fingerprint(*several: Texts) -> str:
+    """Names texts by all of their words, in hex: other texts, another name."""
+    digest = hashlib.sha256()
+    for texts in several:
+        digest.update(len(texts).to_bytes(8, "big"))
+        for text in texts.texts:
+            content = text.encode()
+            digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()
+
+
 def store_texts(store: Store, rows: Int64[np.ndarray, "case"], section: Section) -> Texts:
     """Returns the chosen section of each film's report, empty where there is none; without a patient a film is its own."""
     manifest = store.manifest.iloc[rows]

@@ -111,7 +111,7 @@ def load_checkpoint(folder: RunFolder, learner: Learner, signature: str) -> tupl
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(f"{folder.last} cannot be read ({type(error).__name__}); delete {folder.path} and train again") from error
     if content["signature"] != signature:
-        raise RunError(f"{folder.last} was made with other settings or another store; train into another folder")
+        raise RunError(f"{folder.last} was made with other settings, another store or other texts; train into another folder")
     learner.module.load_state_dict(content["module"])
     learner.averaged.load_state_dict(content["averaged"])
     learner.optimizer.load_state_dict(content["optimizer"])

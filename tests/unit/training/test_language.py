@@ -110,3 +110,30 @@ def test_texts_of_a_file_and_what_cannot_be(store: Store, run: LanguageOptions, 
         load_image_text_run(run.out)
     with pytest.raises(RunError, match="no training run"):
         load_language_run(tmp_path)
+
+
+def test_other_texts_in_the_same_file_are_not_gone_on_with(tmp_path: Path) -> None:
+    """As many texts, and other ones: what was learned is not of them."""
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(f"The heart is large in case {number}." for number in range(200)))
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    options = options_for(tmp_path / "stopped", texts=file, save_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_language(options, stop)
+    finished = options_for(tmp_path / "finished", texts=file)
+    train_language(finished)
+    file.write_text("\n".join(f"The lungs are clear in case {number}." for number in range(200)))
+    with pytest.raises(RunError, match="texts"):
+        train_language(options)
+    with pytest.raises(RunError, match="other texts"):
+        train_language(finished)
+
+
+def test_a_finished_run_says_again_what_it_read(run: LanguageOptions) -> None:
+    again = train_language(run)
+    assert again.nothing_to_do
+    assert set(again.texts) == {"train", "validation", "vocabulary"}
