@@ -19,8 +19,8 @@ from torch.optim.swa_utils import AveragedModel
 if TYPE_CHECKING:
     from vesalius.training.options import OptimizationOptions, Precision
 
-NEVER_DECAYED = ("position", "cls_token", "class_token", "register_token")
-"""Embeddings that are added to tokens: pulling them to 0 regularises nothing."""
+NEVER_DECAYED = ("position", "wpe.", "cls_token", "class_token", "register_token")
+"""Embeddings that are added to tokens (`wpe` is GPT-2's word for positions): pulling them to 0 regularises nothing."""
 
 
 def parameter_groups(

@@ -41,6 +41,20 @@ def test_norms_biases_and_positions_are_not_decayed() -> None:
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
 
 
+@pytest.mark.parametrize("text", ["bert-tiny", "gpt-tiny", "clip-text"])
+def test_no_encoder_s_positions_are_decayed(text: str) -> None:
+    """Each network of transformers has another word for them."""
+    from vesalius.models.clip import TEXT_ENCODERS
+    from vesalius.models.clip_config import build_config
+
+    tower = build_config("vit-tiny", text, vocabulary=40, context_length=13).text  # type: ignore[arg-type]
+    encoder = TEXT_ENCODERS[tower.kind](tower)
+    decayed, kept = parameter_groups(encoder, 0.1)
+    places = 512 if text == "bert-tiny" else 13
+    assert not [p for p in decayed["params"] if len(p) == places]  # type: ignore[attr-defined]
+    assert [p.ndim for p in kept["params"] if len(p) == places] == [2]  # type: ignore[attr-defined]
+
+
 def test_a_part_of_the_network_learns_at_a_share_of_the_rate() -> None:
     net = nn.ModuleDict({"text": nn.Linear(2, 1), "vision": nn.Linear(2, 1)})
     for build in (
