@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import Tensor
@@ -130,3 +131,41 @@ def test_every_key_that_differs_is_named(tmp_path: Path, vocabulary: Path, capsy
     said = capsys.readouterr().err
     for words in ("visual.extra", "visual.ln_post.bias", "visual.proj"):
         assert words in said
+
+
+@pytest.mark.parametrize("where", ["beside", "pulled"])
+def test_a_vocabulary_that_lies_where_it_should_is_found_and_said(
+    where: str, tmp_path: Path, vocabulary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "weights").mkdir()
+    torch.save(openai_state(0), tmp_path / "weights" / "a.pt")
+    goal = tmp_path / "weights" if where == "beside" else tmp_path / "cache" / "vesalius" / "weights"
+    goal.mkdir(parents=True, exist_ok=True)
+    vocabulary.rename(goal / vocabulary.name)
+    command = ["bundle", "import", str(tmp_path / "weights" / "a.pt"), "--family", "chexzero", "--json"]
+    assert main([*command, "--out", str(tmp_path / "bundle")]) == EXIT_OK
+    said = " ".join(json.loads(capsys.readouterr().out)["warnings"])
+    assert vocabulary.name in said
+    assert where in said
+    assert load_image_text(tmp_path / "bundle").words.vocabulary == VOCABULARY
+
+
+def test_without_a_vocabulary_it_embeds_and_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.save(openai_state(0), tmp_path / "a.pt")
+    bundle = str(tmp_path / "bundle")
+    assert main(["bundle", "import", str(tmp_path / "a.pt"), "--family", "chexzero", "--out", bundle]) == EXIT_OK
+    assert "--tokenizer bpe_simple_vocab_16e6.txt.gz" in "".join(capsys.readouterr())
+    assert main(["bundle", "verify", bundle]) == EXIT_OK
+    assert main(["bundle", "inspect", bundle]) == EXIT_OK
+    assert "no words" in capsys.readouterr().out
+    film = tmp_path / "film.png"
+    PIL.Image.fromarray(picture(90, 80)).save(film)
+    assert main(["zeroshot", bundle, str(film), "--finding", "effusion", "--out", str(tmp_path / "a.jsonl")]) == EXIT_USAGE
+    assert "made without a tokenizer" in capsys.readouterr().err
+    with torch.inference_mode():
+        (model,) = load_image_text(bundle).each_model()
+        assert model.embed_images(torch.zeros(1, 3, 224, 224)).shape == (1, 32)

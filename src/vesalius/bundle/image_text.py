@@ -5,7 +5,7 @@ It has no findings, no calibrator, no threshold: it answers `vesalius zeroshot` 
 
     bundle.json                 both towers' configuration, preprocessing contract, family, tokenizer, provenance
     weights.safetensors         both towers; weights-1, weights-2 ... for an ensemble of checkpoints
-    tokenizer.json              how words become ids
+    tokenizer.json              how words become ids; a bundle without one embeds films and patches and cannot be asked
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ImageTextBundle:
         id: SHA-256 of the bundle's MANIFEST.json, in hex.
         config: Of both towers.
         contract: From film or patch to tensor.
-        tokenizer: From words to ids.
+        tokenizer: From words to ids; None in a bundle that was made without one, which cannot be asked in words.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class ImageTextBundle:
     id: str
     config: ImageTextConfig
     contract: Contract
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
 
     @property
     def name(self) -> str:
@@ -114,10 +114,25 @@ class ImageTextBundle:
         Raises:
             EmptyInput: No sentence.
             TextTooLong: A sentence of more tokens than the text tower reads.
+            TokenizerError: The bundle was made without a tokenizer.
         """
         rule = self.text_rule
         prepared = [rule.prepare(text) for text in texts]
-        return self.tokenizer.encode(prepared, rule.context_length, too_long=too_long, padding=rule.padding)
+        return self.words.encode(prepared, rule.context_length, too_long=too_long, padding=rule.padding)
+
+    @property
+    def words(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            TokenizerError: The bundle was made without one.
+        """
+        if self.tokenizer is None:
+            raise TokenizerError(
+                f"{self.reference} was made without a tokenizer: it embeds films and patches, and words cannot be asked of it; "
+                "import the checkpoint again with --tokenizer FILE, its authors' vocabulary"
+            )
+        return self.tokenizer
 
     def predict(self, *_: object, **__: object) -> NoReturn:
         """Refuses: there are no findings, no calibrator and no thresholds here.
@@ -154,7 +169,7 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
     name: str,
     config: ImageTextConfig,
     weights: Sequence[bytes | Path],
-    tokenizer: bytes,
+    tokenizer: bytes | None,
     contract: Contract,
     family: str,
     provenance: dict[str, Any],
@@ -168,7 +183,7 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
         name: In every answer.
         config: Of both towers.
         weights: One safetensors file a checkpoint, or where it lies: the state of an `ImageTextModel`.
-        tokenizer: A `tokenizer.json`.
+        tokenizer: A `tokenizer.json`; None makes a bundle that embeds films and patches and cannot be asked in words.
         contract: From film or patch to tensor.
         family: Whose checkpoint it is; `vesalius` for one that was trained here.
         provenance: Where weights and words come from; no place on this machine, no patient.
@@ -184,8 +199,9 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
     layout.check_name(name)
     if not weights:
         raise BundleError("an image-text bundle needs at least one checkpoint; none was given")
-    words = Tokenizer(tokenizer)
-    check_vocabulary(words, config)
+    words = None if tokenizer is None else Tokenizer(tokenizer)
+    if words is not None:
+        check_vocabulary(words, config)
     description = {
         "format": layout.FORMAT,
         "kind": layout.IMAGE_TEXT,
@@ -194,16 +210,11 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
         "family": family,
         "encoder": config.to_json(),
         "preprocessing": contract.to_json(),
-        "text": {
-            "tokenizer": words.kind,
-            "sha256": words.sha256,
-            "vocabulary": words.vocabulary,
-            "context_length": config.text.context_length,
-        },
+        "text": None if words is None else _about(words, config),
         "averaging": {"members": len(weights)},
         "provenance": {**provenance, "software": {**software(), **_tokenizers_version()}},
     }
-    extra = {layout.TOKENIZER: tokenizer}
+    extra = {} if tokenizer is None else {layout.TOKENIZER: tokenizer}
     return save_bundle(path, description, weights=weights, statistics=None, extra=extra, overwrite=overwrite)
 
 
@@ -228,7 +239,8 @@ def open_image_text(verified: VerifiedBundle) -> ImageTextBundle:
     try:
         config = ImageTextConfig.from_json(description["encoder"])
         contract = contract_from_json(description["preprocessing"])
-        tokenizer = Tokenizer((verified.path / layout.TOKENIZER).read_bytes())
+        mute = description["text"] is None
+        tokenizer = None if mute else Tokenizer((verified.path / layout.TOKENIZER).read_bytes())
         int(description["averaging"]["members"])
     except VesaliusError:
         raise
@@ -249,6 +261,11 @@ def check_vocabulary(tokenizer: Tokenizer, config: ImageTextConfig) -> None:
             f"the tokenizer has {tokenizer.vocabulary} tokens and the checkpoint's embedding {rows} rows: it is another model's; "
             "pass the tokenizer that the checkpoint was trained with"
         )
+
+
+def _about(words: Tokenizer, config: ImageTextConfig) -> dict[str, Any]:
+    about = {"tokenizer": words.kind, "sha256": words.sha256, "vocabulary": words.vocabulary}
+    return {**about, "context_length": config.text.context_length}
 
 
 def _tokenizers_version() -> dict[str, str]:

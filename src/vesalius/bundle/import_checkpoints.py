@@ -14,7 +14,7 @@ from vesalius.bundle import format as layout
 from vesalius.errors import BundleError, CheckpointMismatch, TokenizerError, VesaliusError, WrongDigest
 from vesalius.models.checkpoints import IMAGE_TEXT_FAMILIES, FamilyFacts, read_checkpoint
 from vesalius.models.contracts import FamilyContract, family_contract
-from vesalius.models.public_weights import public_weights
+from vesalius.models.public_weights import cache_folder, public_weights
 from vesalius.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ TOKENIZER_KINDS = {
     "medclip": "bert",
     "biovil": "bert",
 }
+VOCABULARY_FILES = {"clip": "bpe_simple_vocab_16e6.txt.gz", "bert": "vocab.txt"}
+"""What the authors call their vocabularies."""
 LICENCES = {
     "openai-clip": "MIT",
     "chexzero": "MIT, of the code",
@@ -121,6 +123,39 @@ def group_files(paths: Sequence[Path], family: Family) -> list[tuple[Path, ...]]
     if family == "biovil" and not any(path.is_dir() for path in paths):
         return [tuple(paths)]
     return [(path,) for path in paths]
+
+
+def find_tokenizer(paths: Sequence[Path], family: Family) -> Path | None:
+    """Returns the vocabulary that lies beside a family's checkpoints, or that `vesalius pull` has fetched for them, if any.
+
+    Of MI-Zero nothing is taken that was fetched: its checkpoints are of two vocabularies.
+    """
+    kind = TOKENIZER_KINDS[family]
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in paths)
+    beside = [folder / name for folder in folders for name in (VOCABULARY_FILES[kind], "tokenizer.json")]
+    table = {weights.name: weights for weights in public_weights()}
+    named = {weights.tokenizer for weights in table.values() if weights.family == family and weights.tokenizer}
+    named |= {"clip-vocabulary"} if kind == "clip" else set()
+    fetched = [cache_folder() / table[name].file for name in sorted(named)] if len(named) == 1 else []
+    return next((path for path in (*beside, *fetched) if path.is_file()), None)
+
+
+def choose_tokenizer(
+    given: Path | None, paths: Sequence[Path], family: Family, config: ImageTextConfig, *, smaller: bool = False
+) -> tuple[Tokenizer | None, list[str]]:
+    """Returns the tokenizer that was given, or one that was found; None where there is none, and what a user should know of it.
+
+    Raises:
+        TokenizerError: As `read_tokenizer`.
+    """
+    path = given or find_tokenizer(paths, family)
+    if path is None:
+        file = VOCABULARY_FILES[TOKENIZER_KINDS[family]]
+        doing = f"import again with --tokenizer {file}, the authors' own vocabulary, or put it beside the checkpoint"
+        return None, [f"no tokenizer: the bundle embeds films and patches, and no words can be asked of it; {doing}"]
+    tokenizer, warnings = read_tokenizer(path, family, config, smaller=smaller)
+    where = "among what was pulled" if path.parent == cache_folder() else "beside the checkpoint"
+    return tokenizer, [*([] if given else [f"its tokenizer was not given: {path.name} was found {where}"]), *warnings]
 
 
 def read_tokenizer(path: Path, family: Family, config: ImageTextConfig, *, smaller: bool = False) -> tuple[Tokenizer, list[str]]:

@@ -23,7 +23,9 @@ class Command:
 
     Every key of a file must have its place and every place its key: what is missing, left over or of another shape is listed by
     name, and nothing is loaded in part. Files that hold code are refused. The tokenizer is the authors' own file: none comes with
-    this package. A run of `vesalius train image-text` brings its own, and needs neither --family nor --tokenizer.
+    this package. Unless given, it is looked for beside the checkpoint and where `vesalius pull` puts it; without one the bundle has
+    no words, and answers `vesalius features` only. A run of `vesalius train image-text` brings its own, and needs neither --family
+    nor --tokenizer.
 
         vesalius bundle import best_64.pt --family chexzero --tokenizer bpe_simple_vocab_16e6.txt.gz --out bundles/chexzero
         vesalius bundle import checkpoints/*.pt --family chexzero --tokenizer bpe_simple_vocab_16e6.txt.gz --out bundles/ten
@@ -37,7 +39,8 @@ class Command:
     family: Literal["of-the-run", "openai-clip", "chexzero", "biomedclip", "mi-zero", "medclip", "biovil"] = "of-the-run"
     """whose checkpoints they are: decides the layout of the file and what happens to a film before the network sees it"""
     tokenizer: Path | None = None
-    """the authors' vocabulary: tokenizer.json, vocab.txt, vocab.json beside merges.txt, or CLIP's bpe_simple_vocab_16e6.txt.gz"""
+    """the authors' vocabulary, unless it lies beside the checkpoint: tokenizer.json, vocab.txt, vocab.json beside merges.txt, or
+    CLIP's bpe_simple_vocab_16e6.txt.gz"""
     name: str | None = None
     """the bundle's name in every answer; the folder's name unless given"""
     sha256: tuple[str, ...] = ()
@@ -55,7 +58,7 @@ class Command:
 
     def run(self) -> int:
         """Imports, writes the bundle and returns the exit code."""
-        from vesalius.bundle.format import reference
+        from vesalius.bundle.format import TOKENIZER, reference
         from vesalius.bundle.save import check_free
 
         console = Console(json=self.json)
@@ -70,24 +73,23 @@ class Command:
         for warning in warnings:
             console.say(f"mind: {warning}")
         console.say(f"bundle: {self.out}   {reference(name, bundle_id)}")
-        console.say(f'next: vesalius zeroshot {self.out} FILM --finding "pleural effusion" --out answers.jsonl')
+        if (self.out / TOKENIZER).is_file():
+            console.say(f'next: vesalius zeroshot {self.out} FILM --finding "pleural effusion" --out answers.jsonl')
         console.result({"bundle": str(self.out), "name": name, "id": bundle_id, "warnings": warnings})
         return EXIT_OK
 
     def _import_files(self, console: Console) -> tuple[str, list[str]]:
         from vesalius.bundle.image_text import save_image_text
-        from vesalius.bundle.import_checkpoints import LICENCES, import_checkpoints, read_tokenizer
+        from vesalius.bundle.import_checkpoints import LICENCES, choose_tokenizer, import_checkpoints
 
         family = self._family()
-        if self.tokenizer is None:
-            raise BundleError(f"checkpoints of {family} need their tokenizer: --tokenizer FILE, the authors' own vocabulary")
-        if not self.tokenizer.exists():
+        if self.tokenizer is not None and not self.tokenizer.exists():
             raise BundleError(f"no tokenizer at {self.tokenizer}; pass the authors' own vocabulary")
         self.out.resolve().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.out.name}.", dir=self.out.resolve().parent) as folder:
             with console.progress("import", unit="checkpoints") as progress:
                 read = import_checkpoints(self.files, family, Path(folder), sha256=self.sha256, progress=progress)
-            words, warnings = read_tokenizer(self.tokenizer, family, read.config, smaller=self.smaller_vocabulary)
+            words, warnings = choose_tokenizer(self.tokenizer, self.files, family, read.config, smaller=self.smaller_vocabulary)
             warnings += read.notes
             provenance = {"files": list(read.files), "licence": LICENCES[family], "warnings": warnings, "date": self.date}
             bundle_id = save_image_text(
@@ -95,7 +97,7 @@ class Command:
                 name=self.name or self.out.resolve().name,
                 config=read.config,
                 weights=read.weights,
-                tokenizer=words.to_bytes(),
+                tokenizer=None if words is None else words.to_bytes(),
                 contract=read.contract,
                 family=family,
                 provenance=provenance,

@@ -74,7 +74,7 @@ def begin_from(path: Path) -> Start:
     bundle = load_image_text(path)
     weights = path / weights_names(bundle.members)[0]
     more = (f"of its {bundle.members} checkpoints the first was taken",) if bundle.members > 1 else ()
-    return Start(bundle.config, None, bundle.contract, bundle.tokenizer.to_bytes(), weights, (note, *more))
+    return Start(bundle.config, None, bundle.contract, bundle.words.to_bytes(), weights, (note, *more))
 
 
 def begin_text(path: Path) -> Start:

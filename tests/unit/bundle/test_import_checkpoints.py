@@ -198,7 +198,6 @@ def test_a_cased_vocabulary_is_read_in_lower_case_where_the_authors_do(tmp_path:
     ("arguments", "words"),
     [
         ([], "say whose it is with --family"),
-        (["--family", "medclip"], "need their tokenizer"),
         (["--family", "medclip", "--tokenizer", "absent.txt"], "no tokenizer at absent.txt"),
     ],
 )
