@@ -128,7 +128,7 @@ def gather(options: ImageTextOptions) -> Material:
     notes: list[str] = []
     rows = frontal_rows(store, "train", options.sites)
     texts = store_texts(store, rows, options.section)
-    labels = labels_of_films(store, rows, texts, findings)
+    labels = labels_of_films(store, rows, texts, findings) if medclip else labels_of_store(store, rows, findings)
     kept = np.array([bool(text) for text in texts.texts]) if not medclip else ~np.isnan(labels).all(axis=1)
     if kept.sum() < options.contrasted:
         raise RunError(
@@ -243,6 +243,7 @@ def settle(options: ImageTextOptions, material: Material, start: Start, tokenize
         mean, std = films.mean_and_spread()
         contract = Preprocessing(store.size_px, options.size_px, config.vision.channels, mean, std)
     pairs = np.flatnonzero([bool(text) for text in material.validation_texts.texts])
+    labelled = bool((~np.isnan(material.validation_truth)).any())
     medclip = options.recipe == "medclip"
     nothing = LabelledSentences((), np.zeros((0, len(material.findings))), np.zeros(0))
     return Setting(
@@ -259,7 +260,7 @@ def settle(options: ImageTextOptions, material: Material, start: Start, tokenize
             reports=ReportSentences(Texts(tuple(material.validation_texts.texts[case] for case in pairs), ("",) * len(pairs))),
             truth=material.validation_truth,
         ),
-        findings=material.findings if (~np.isnan(material.validation_truth)).any() else (),
+        findings=material.findings if medclip or labelled else (),
         score=material.score,
         sites=tuple(sorted(store.manifest["site"].iloc[material.rows].dropna().unique())),
         fingerprint=store.fingerprint,

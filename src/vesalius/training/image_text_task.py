@@ -210,7 +210,7 @@ def score_validation(fabric: Fabric, network: nn.Module, options: ImageTextOptio
             lambda cases: embed_words(fabric, model, setting.tokenizer, [texts[case] for case in cases]),
         )
         figures |= retrieval_figures(images[validation.pairs], words, float(model.scale), said)
-    if setting.findings:
+    if setting.findings and not np.isnan(validation.truth).all():
         prompts = [prompt for side in zip(*map(prompt_pair, setting.findings), strict=True) for prompt in side]
         asked = embed_words(fabric, model, setting.tokenizer, prompts).double().cpu().numpy()
         figures |= zero_shot_figures(validation.truth, contrast_of_pairs(images, asked), setting.findings)

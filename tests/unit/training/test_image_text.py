@@ -260,6 +260,13 @@ def test_films_without_labels_take_them_from_their_reports(tmp_path: Path) -> No
     assert both.sum() > 20
     assert (material.labels[both] == truth[both]).all()
     assert material.score == "retrieval"
+    assert setting_for(options).findings == ("Upper", "Lower"), "they taught, although no film of the validation is labelled"
+    train_image_text(options)
+    assert load_image_text_run(options.out).findings == ("Upper", "Lower")
+    assert "zero_shot_auroc" not in load_image_text_run(options.out).best
+    clip = replace(options, recipe="clip")
+    assert setting_for(clip).findings == ()
+    assert np.isnan(gather(clip).labels).all(), "pairs teach: nobody asks what the reports say"
     with pytest.raises(RunError, match="--findings"):
         gather(replace(options, findings=()))
 
