@@ -92,6 +92,7 @@ def train_prompts(options: PromptsOptions, progress: ProgressCallback | None = N
     shots = points_of(options)
     folder = RunFolder(options.out)
     if begun_before(folder, options) and folder.model.is_file():
+        refuse_others(folder, options)
         return load_summary(folder)
     fabric = Fabric(accelerator=options.accelerator, devices=1)
     fabric.launch()
@@ -128,6 +129,11 @@ def points_of(options: PromptsOptions) -> tuple[str, ...]:
     for name in ("repeats", "steps", "batch_size", "evaluations", "save_every"):
         if getattr(options, name) < 1:
             raise RunError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
+    if options.score_on == "validation" and options.evaluations > 1:
+        raise RunError(
+            f"with --evaluations {options.evaluations} the validation films choose the weights, and would flatter them; take "
+            "another --score-on, or --evaluations 1"
+        )
     words = sorted(set(options.shots) - {FULL})
     if not options.shots or not all(word.isdecimal() for word in words):
         raise RunError(f"--shots is {','.join(options.shots)!r}; expected numbers and {FULL}, e.g. 0,1,2,4,8,16,{FULL}")
@@ -287,6 +293,19 @@ def describe(folder: RunFolder, setting: Setting, curve: list[dict[str, Any]], s
         "versions": {name: version(name) for name in ("vesalius", "torch", "transformers")},
     }
     state.save_json(folder.model, model)
+
+
+def refuse_others(folder: RunFolder, options: PromptsOptions) -> None:
+    """Refuses a finished run over other towers or films, that lie where its own lay.
+
+    Raises:
+        RunError: They have changed since.
+    """
+    model = json.loads(folder.model.read_text(encoding="utf-8"))
+    if model["store_fingerprint"] != Store(options.store).fingerprint:
+        raise RunError(f"{folder.path} holds a run on another store, or the store has changed since; use another --out")
+    if model["bundle"]["id"] != load_image_text(options.bundle).id:
+        raise RunError(f"{folder.path} holds a run over another bundle, or the bundle was made anew; use another --out")
 
 
 def load_summary(folder: RunFolder, *, fresh: bool = False) -> PromptsSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,30 @@ def test_a_finished_run_is_not_done_again(curve: Path, given: Path) -> None:
     assert (curve / "few_shot.json").stat().st_mtime_ns == before
     with pytest.raises(RunError, match="repeats was 2, is 3"):
         train_prompts(options(given, curve, shots=("full", "2", "0", "1"), repeats=3))
+
+
+def test_a_finished_run_on_another_store_or_bundle_is_not_taken_for_this_one(given: Path, tmp_path: Path) -> None:
+    for name in ("bundle", "store"):
+        shutil.copytree(given / name, tmp_path / name)
+    settings = options(tmp_path, tmp_path / "run", shots=("0",))
+    train_prompts(settings)
+    assert train_prompts(settings).nothing_to_do
+    shutil.rmtree(tmp_path / "store")
+    square_films(tmp_path / "store", n=72, seed=1)
+    with pytest.raises(RunError, match="another store"):
+        train_prompts(settings)
+    shutil.rmtree(tmp_path / "store")
+    shutil.copytree(given / "store", tmp_path / "store")
+    shutil.rmtree(tmp_path / "bundle")
+    make_image_text_bundle(tmp_path / "bundle", name="other")
+    with pytest.raises(RunError, match="another bundle"):
+        train_prompts(settings)
+
+
+def test_films_that_choose_weights_do_not_score_them(given: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="--score-on"):
+        train_prompts(options(given, tmp_path / "run", score_on="validation", evaluations=2))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_runs_prompts_are_those_of_the_largest_draw(curve: Path) -> None:
