@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli import EXIT_OK
+from vesalius.cli.arguments import settings_file
 from vesalius.cli.console import Console
 from vesalius.training.options import load_toml
 from vesalius.training.prompts_options import PromptsOptions
@@ -56,12 +57,8 @@ def defaults(arguments: Sequence[str]) -> Command | None:
     Raises:
         RunError: The file cannot be used.
     """
-    for place, word in enumerate(arguments):
-        flag, equals, value = word.partition("=")
-        if flag == "--config" and (equals or place + 1 < len(arguments)):
-            path = Path(value if equals else arguments[place + 1])
-            return Command(**vars(load_toml(PromptsOptions, path)), config=path)
-    return None
+    path = settings_file(arguments)
+    return None if path is None else Command(**vars(load_toml(PromptsOptions, path)), config=path)
 
 
 def show(console: Console, summary: PromptsSummary, options: PromptsOptions) -> None:
