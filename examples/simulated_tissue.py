@@ -1,6 +1,6 @@
 """A slide to try things on, and a model that knows four words of it: everything painted by numbers, nothing downloaded.
 
-    python examples/simulated_tissue.py --out tissue [--steps 60]
+    python examples/simulated_tissue.py --out tissue [--steps 60] [--slides 60]
 
 Paints squares of four kinds of tissue (nuclei close together, pink fibres, dark lamellae, empty glass) in varying stain, trains a
 small patch-text model on them with sentences, and writes
@@ -8,6 +8,11 @@ small patch-text model on them with sentences, and writes
     tissue/bundle          the model, for `vesalius features` and `vesalius zeroshot`
     tissue/slide.tif       a slide put together of the same four kinds
     tissue/prompts.yaml    their names, with synonyms and templates
+
+and with `--slides N`, to calibrate on and to measure by,
+
+    tissue/slides/         N small slides, each mostly of one kind, with labels.csv; and one more in another stain
+    tissue/classes.yaml    the three kinds that a slide can be of
 
 It is a toy: it tells textures apart and knows no pathology.
 """
@@ -40,6 +45,7 @@ KINDS = {
     "keratin": ("keratin", "horn", "dark lamellae"),
     "glass": ("empty glass", "no tissue", "white background"),
 }
+CLASSES = tuple(kind for kind in KINDS if kind != "glass")
 SENTENCES = ("{}", "this is {}", "a field of {}", "{} under the microscope", "the patch shows {}")
 TEMPLATES = ("{}", "{} in H&E stain", "a patch of {}", "microscopy of {}")
 
@@ -111,6 +117,45 @@ def write_slide(path: Path, random: np.random.Generator, *, across: int = 24, do
             )
 
 
+def paint_small_slide(kind: str, random: np.random.Generator, *, share: float, across: int = 6, down: int = 5) -> np.ndarray:
+    """Tissue with glass about it; so much of it is of this kind, in squares of 64 px, and the rest of the others."""
+    others = [name for name in CLASSES if name != kind]
+    rows = []
+    for row in range(down):
+        inside = [0 < row < down - 1 and 0 < column < across - 1 for column in range(across)]
+        names = [(kind if random.random() < share else str(random.choice(others))) if one else "glass" for one in inside]
+        rows.append(np.concatenate([paint(name, PATCH_PX, random) for name in names], axis=1))
+    return np.concatenate(rows)
+
+
+def restain(picture: np.ndarray) -> np.ndarray:
+    """The same slide in another stain: what was pink is brown and green."""
+    return picture[..., [1, 0, 1]] // 2 + picture[..., [0, 2, 1]] // 2
+
+
+def write_cohort(folder: Path, count: int, random: np.random.Generator) -> None:
+    """Small slides of the three kinds with their labels; every other patient has two, and two thirds are for calibration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["file,patient_id,split,class"]
+    for number in range(count):
+        kind, patient = CLASSES[number % 3], number // 3 * 2 // 3 * 3 + number % 3
+        picture = paint_small_slide(kind, random, share=random.uniform(0.3, 1.0))
+        write_tiff(folder / f"{number:03d}.tif", picture)
+        lines.append(f"{number:03d}.tif,P{patient:03d},{'test' if patient % 9 > 5 else 'calibration'},{kind}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    write_tiff(folder / "other-stain.tif", restain(paint_small_slide("collagen", random, share=0.9)))
+
+
+def write_tiff(path: Path, picture: np.ndarray) -> None:
+    """A tiled TIFF of one level that says its scale."""
+    import tifffile
+
+    scale = (1e4 / MPP,) * 2
+    tifffile.imwrite(
+        path, picture, tile=(128, 128), photometric="rgb", resolution=scale, resolutionunit="CENTIMETER", metadata=None
+    )
+
+
 def train(steps: int, random: np.random.Generator) -> tuple[ImageTextModel, Tokenizer]:
     """Contrast of painted squares and sentences; squares of one kind are no negatives of each other."""
     said = [[sentence.format(name) for sentence in SENTENCES for name in names] for names in KINDS.values()]
@@ -136,19 +181,27 @@ def train(steps: int, random: np.random.Generator) -> tuple[ImageTextModel, Toke
     return model.eval(), tokenizer
 
 
+def write_prompts(path: Path, kinds: tuple[str, ...]) -> None:
+    """The names of some kinds, with synonyms and templates."""
+    classes = "".join(f"  - name: {name}\n    synonyms: [{', '.join(KINDS[name])}]\n" for name in kinds)
+    templates = "".join(f'  - "{template}"\n' for template in TEMPLATES)
+    path.write_text(f"name: painted tissue\nkind: classes\ntemplates:\n{templates}findings:\n{classes}")
+
+
 def main() -> None:
     """Paints, trains and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="a folder to be made")
     parser.add_argument("--steps", type=int, default=60, help="training steps, of 24 squares")
+    parser.add_argument("--slides", type=int, default=0, help="small labelled slides to calibrate on")
     options = parser.parse_args()
     random = np.random.default_rng(0)
     options.out.mkdir(parents=True, exist_ok=True)
     write_slide(options.out / "slide.tif", random)
-    classes = "".join(f"  - name: {name}\n    synonyms: [{', '.join(synonyms)}]\n" for name, synonyms in KINDS.items())
-    templates = "".join(f'  - "{template}"\n' for template in TEMPLATES)
-    prompts = f"name: painted tissue\nkind: classes\ntemplates:\n{templates}findings:\n{classes}"
-    (options.out / "prompts.yaml").write_text(prompts)
+    write_prompts(options.out / "prompts.yaml", tuple(KINDS))
+    if options.slides:
+        write_cohort(options.out / "slides", options.slides, np.random.default_rng(1))
+        write_prompts(options.out / "classes.yaml", CLASSES)
     model, tokenizer = train(options.steps, random)
     save_image_text(
         options.out / "bundle",

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vesalius.bundle.format import IMAGE_TEXT, ZERO_SHOT, reference
+from vesalius.bundle.format import CLASSIFIER, IMAGE_TEXT, ZERO_SHOT_SLIDES, reference
 
 NOT_AUDITED = (
     "## Audit\n\nNot audited yet: nobody has measured this bundle on films it was neither trained nor calibrated on.\n\n"
     "    vesalius audit BUNDLE --store STORE\n"
+)
+SLIDES_NOT_AUDITED = (
+    "## Audit\n\nNot audited: nobody has measured this bundle on slides it was not calibrated on. `vesalius audit` reads films "
+    "only; docs/slide-reading.md says how the answers of `vesalius predict` to labelled slides are measured.\n"
 )
 
 
@@ -27,21 +31,22 @@ def write_card(description: dict[str, Any], bundle_id: str, audit: str | None = 
     if description["kind"] == IMAGE_TEXT:
         sections = [_head(description, bundle_id), _use_of_words(description), _towers(description), _origin(description)]
     else:
-        network = _towers(description) if description["kind"] == ZERO_SHOT else _network(description)
+        slides = description["kind"] == ZERO_SHOT_SLIDES
         sections = [
             _head(description, bundle_id),
-            _use(description),
-            network,
+            _use_of_slides(description) if slides else _use(description),
+            _network(description) if description["kind"] == CLASSIFIER else _towers(description),
             _rules(description),
             _data(description),
-            audit or NOT_AUDITED,
+            audit or (SLIDES_NOT_AUDITED if slides else NOT_AUDITED),
         ]
     return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
 def _head(description: dict[str, Any], bundle_id: str) -> str:
     notices = "".join(f"\n> {notice}\n" for notice in description["notices"])
-    reader = "A physician reads the film or the slide" if description["kind"] == IMAGE_TEXT else "A radiologist reads the film"
+    readers = {IMAGE_TEXT: "A physician reads the film or the slide", ZERO_SHOT_SLIDES: "A pathologist reads the slide"}
+    reader = readers.get(description["kind"], "A radiologist reads the film")
     return (
         f"# {description['name']}\n\n`{reference(description['name'], bundle_id)}`\n\n"
         f"Research software; not for medical use. {reader}; this is a second look at it.\n{notices}"
@@ -57,6 +62,46 @@ def _use(description: dict[str, Any]) -> str:
         "too poor a film, a view it cannot read.\n"
         "- Not for: other body parts, other kinds of image, findings that are not named above.\n"
     )
+
+
+def _use_of_slides(description: dict[str, Any]) -> str:
+    classes = exclusive(description)
+    said = (
+        "- The classes exclude each other: their probabilities add up to 1, the likeliest is present and the others are absent, or "
+        "no class is answered.\n"
+        if classes
+        else ""
+    )
+    return (
+        "## What it answers\n\n"
+        f"- {'Classes' if classes else 'Findings'}: {', '.join(description['findings'])}.\n"
+        f"- Whole slides, {cut_of(description)}. A slide that does not say its micrometres per pixel needs `--mpp`.\n"
+        f"- A slide's score: {pooling_of(description)}, median over {len(description['prompts']['sets'])} prompt set(s).\n{said}"
+        "- Of each it says present, absent, or abstains and says why: too close to call, or unlike the slides it knows.\n"
+        "- Not for: other organs, stains or preparations than it was calibrated on, other scales, findings not named above.\n"
+    )
+
+
+def exclusive(description: Mapping[str, Any]) -> bool:
+    """Do its findings exclude each other?"""
+    prompts = description.get("prompts")
+    return isinstance(prompts, Mapping) and description["kind"] == ZERO_SHOT_SLIDES and prompts["kind"] == "classes"
+
+
+def cut_of(description: Mapping[str, Any]) -> str:
+    """Returns how a bundle of slides cuts them, in words."""
+    grid = description["slide"]["grid"]
+    side_um = grid["side_px"] * grid["mpp"]
+    return (
+        f"cut into patches of {grid['side_px']} px at {grid['mpp']:g} micrometres per pixel ({side_um:g} micrometres on the glass)"
+    )
+
+
+def pooling_of(description: Mapping[str, Any]) -> str:
+    """Returns how patches become a slide's score, in words."""
+    slide = description["slide"]
+    name = "mean of all patches" if slide["pooling"] == "mean" else f"{slide['of_the_greatest']} of the {slide['pooling']} patches"
+    return name if slide["smoothing"] == "none" else f"{name} after smoothing of {slide['smoothing']}"
 
 
 def _network(description: dict[str, Any]) -> str:
@@ -93,9 +138,11 @@ def _towers(description: dict[str, Any]) -> str:
         f"They meet in {encoder['embedding_dim']} dimensions.",
     ]
     words = description.get("text")
+    if description["kind"] == IMAGE_TEXT and not words:
+        lines.append("- Tokenizer: none. It embeds films and patches; words cannot be asked of it.")
     if words:
         lines.append(f"- Tokenizer: {words['tokenizer']}, {words['vocabulary']} tokens, SHA-256 {words['sha256'][:12]}.")
-    if description["kind"] == ZERO_SHOT:
+    if "order" in description:
         lines.append(f"- Order, locked: {'; '.join(description['order'])}.")
     return "\n".join(lines) + "\n"
 
@@ -118,12 +165,18 @@ def _origin(description: dict[str, Any]) -> str:
 
 
 def _rules(description: dict[str, Any]) -> str:
+    what = "slides" if description["kind"] == ZERO_SHOT_SLIDES else "films"
+    of_classes = (
+        " It is that of the true class among all, and so the same in each row; so is the threshold, which is the least probability "
+        "at which the likeliest class is said."
+    )
     lines = [
         "## Calibration and decision rules",
         "",
-        "Fitted on the calibration split only. NLL is that of held-out patients inside this split, in nats.",
+        "Fitted on the calibration split only. NLL is that of held-out patients inside this split, in nats."
+        + (of_classes if exclusive(description) else ""),
         "",
-        "| finding | films | present | calibrator | NLL before | NLL after | threshold | abstains between | answered |",
+        f"| finding | {what} | present | calibrator | NLL before | NLL after | threshold | abstains between | answered |",
         "|---|---:|---:|---|---:|---:|---:|---|---:|",
     ]
     for row in description["calibration"]:
@@ -136,9 +189,11 @@ def _rules(description: dict[str, Any]) -> str:
     gate = description["gate"]
     lines += ["", *notes, ""] if notes else [""]
     lines.append(
-        f"Out-of-distribution gate: {', '.join(gate['scores'])}; a film whose score is above {gate['threshold']:.4g} "
+        f"Out-of-distribution gate: {', '.join(gate['scores'])}; a {what[:-1]} whose score is above {gate['threshold']:.4g} "
         f"gets no answer (quantile {gate['quantile']:g} of cross-fitted scores)."
     )
+    if what == "slides":
+        lines.append(f"It looks at one vector a slide: {description['slide']['feature']}.")
     if gate["note"]:
         lines.append(f"Its limit: {gate['note']}.")
     return "\n".join(lines) + "\n"
@@ -147,8 +202,10 @@ def _rules(description: dict[str, Any]) -> str:
 def _data(description: dict[str, Any]) -> str:
     provenance = description["provenance"]
     lines = ["## Data and code", "", f"- Training sites: {', '.join(provenance['training_sites']) or 'not recorded'}."]
-    if "films" in provenance:
-        lines.append(f"- Films: {', '.join(f'{split} {count}' for split, count in provenance['films'].items())}.")
+    for what in ("films", "slides"):
+        if what in provenance:
+            counts = ", ".join(f"{split} {count}" for split, count in provenance[what].items())
+            lines.append(f"- {what.capitalize()}: {counts}.")
     if "store_fingerprint" in provenance:
         lines.append(f"- Store: SHA-256 of its manifest {provenance['store_fingerprint'][:12]}.")
     if provenance.get("date"):

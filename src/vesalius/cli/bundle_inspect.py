@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from vesalius.bundle.format import ZERO_SHOT_SLIDES
 from vesalius.cli import EXIT_OK
 from vesalius.cli.console import Console
 
@@ -45,7 +46,7 @@ class Command:
             self._show_towers(console, verified)
         else:
             self._show(console, verified)
-            self._show_audit(console, audit)
+            self._show_audit(console, audit, verified.kind)
         figures = None if audit is None else audit.get("key_figures")
         about = {
             "name": verified.description["name"],
@@ -67,51 +68,55 @@ class Command:
     @staticmethod
     def _show(console: Console, verified: VerifiedBundle) -> None:
         description = verified.description
-        provenance, averaging, gate = description["provenance"], description["averaging"], description["gate"]
+        provenance, gate = description["provenance"], description["gate"]
+        what = "slides" if verified.kind == ZERO_SHOT_SLIDES else "films"
         console.say(f"{verified.reference}   intact")
         for notice in description["notices"]:
             console.say(notice)
         network = description["encoder"].get("encoder") or f"{description['encoder']['vision']['kind']} of {description['family']}"
         rows = [
             ("encoder", f"{network}, {description['preprocessing']['size_px']} px, {description['precision']}"),
-            ("answers", f"mean logits of {averaging['members']} network(s) and {len(averaging['views'])} view(s)"),
-            ("views it reads", ", ".join(description["assessable_views"])),
+            *reads(description),
             ("gate", f"{', '.join(gate['scores'])}, out above {gate['threshold']:.4g}"),
-            ("training sites", ", ".join(provenance["training_sites"])),
-            ("films", ", ".join(f"{split} {count}" for split, count in provenance.get("films", {}).items())),
+            ("training sites", ", ".join(provenance["training_sites"]) or "not recorded"),
+            (what, ", ".join(f"{split} {count}" for split, count in provenance.get(what, {}).items())),
             ("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items())),
         ]
         rows += [("mind", warning) for warning in provenance.get("warnings", [])]
         for what, value in rows:
             console.say(f"  {what:<16}{value}")
-        show_calibration(console, description["calibration"])
+        show_calibration(console, description["calibration"], what)
 
     @staticmethod
     def _show_towers(console: Console, verified: VerifiedBundle) -> None:
         description = verified.description
         vision, text = description["encoder"]["vision"], description["encoder"]["text"]
         words, provenance = description["text"], description["provenance"]
-        console.say(f"{verified.reference}   intact, of kind image-text: it answers `vesalius zeroshot`")
+        answers = "`vesalius zeroshot`" if words else "`vesalius features`, and no words: it has no tokenizer"
+        console.say(f"{verified.reference}   intact, of kind image-text: it answers {answers}")
         for notice in description["notices"]:
             console.say(notice)
         rows = [
             ("family", f"{description['family']}, {description['averaging']['members']} checkpoint(s)"),
             ("images", f"{vision['kind']}, {description['preprocessing']['size_px']} px"),
             ("words", f"{text['kind']}, {text['context_length']} tokens at most"),
-            ("tokenizer", f"{words['tokenizer']}, {words['vocabulary']} tokens, SHA-256 {words['sha256'][:12]}"),
+            ("tokenizer", words and f"{words['tokenizer']}, {words['vocabulary']} tokens, SHA-256 {words['sha256'][:12]}"),
             ("space", f"{description['encoder']['embedding_dim']} dimensions"),
         ]
         rows += [("checkpoint", f"{file['name']}, SHA-256 {file['sha256'][:12]}") for file in provenance.get("files", [])]
         rows += [("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items()))]
         rows += [("mind", warning) for warning in provenance.get("warnings", [])]
         for what, value in rows:
-            console.say(f"  {what:<16}{value}")
+            console.say(f"  {what:<16}{value or 'none'}")
         console.say("its scores are contrasts, not probabilities, until `vesalius calibrate` has made a bundle of them")
 
     @staticmethod
-    def _show_audit(console: Console, audit: dict[str, Any] | None) -> None:
+    def _show_audit(console: Console, audit: dict[str, Any] | None, kind: str) -> None:
         if audit is None:
-            console.say("not audited yet: vesalius audit BUNDLE --store STORE")
+            if kind == ZERO_SHOT_SLIDES:
+                console.say("not audited: docs/slide-reading.md says how the answers of `vesalius predict` are measured")
+            else:
+                console.say("not audited yet: vesalius audit BUNDLE --store STORE")
             return
         figures = audit.get("key_figures", [])
         console.table(
@@ -119,13 +124,32 @@ class Command:
         )
 
 
-def show_calibration(console: Console, table: list[dict[str, Any]]) -> None:
-    """Prints what was fitted for each finding, and beneath it what to know of it."""
+def reads(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns what a bundle reads and how that becomes logits, a row a fact."""
+    from vesalius.bundle.card import cut_of, exclusive, pooling_of
+
+    members = description["averaging"]["members"]
+    if description["kind"] != ZERO_SHOT_SLIDES:
+        views = len(description["averaging"]["views"])
+        return [
+            ("answers", f"mean logits of {members} network(s) and {views} view(s)"),
+            ("views it reads", ", ".join(description["assessable_views"])),
+        ]
+    sets = len(description["prompts"]["sets"])
+    answers = f"{pooling_of(description)}, mean over {members} network(s), median over {sets} prompt set(s)"
+    rows = [("reads slides", cut_of(description)), ("answers", answers)]
+    if exclusive(description):
+        rows.append(("classes", "exclude each other: probabilities add up to 1, the likeliest is said, or none"))
+    return rows
+
+
+def show_calibration(console: Console, table: list[dict[str, Any]], what: str = "films") -> None:
+    """Prints what was fitted for each finding, and beneath it what to know of it; `what` was calibrated on."""
     from vesalius.bundle.card import band, number, percent
 
     columns = (
         "finding",
-        "films",
+        what,
         "present",
         "calibrator",
         "T",

@@ -1,4 +1,4 @@
-"""`vesalius calibrate`: a run into a locked bundle."""
+"""`vesalius calibrate`: a run, or towers and words, into a locked bundle."""
 
 from __future__ import annotations
 
@@ -52,26 +52,36 @@ class Command:
     bundle answers `predict` and `audit`, and no other words. Findings are named as the store's labels are.
 
         vesalius calibrate bundles/chexzero --store stores/cxr --prompts chexpert --out bundles/words
+
+    With --slides it does the same for whole slides; the new bundle answers `predict` with slides. The CSV has a column `file`
+    (paths from its own folder), optional `patient_id`, `site` and `split` (then only lines of `calibration` are used), and a
+    column a finding (1, 0, -1 uncertain, blank unknown), or for prompts of classes one column `class`. A slide that cannot be read
+    is named and left out, and the exit code is 3 then. Run again, it takes up the features that are there.
+
+        vesalius calibrate bundles/mi-zero --slides labels.csv --prompts renal --out bundles/kidney --patch-mpp 0.5
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """one finished run of `train classifier` or `train prompts`, or several as an ensemble; or a bundle of kind image-text"""
-    store: Path
-    """the store with the calibration split"""
     out: Path
     """the bundle's folder, to be made"""
+    store: Path | None = None
+    """the store with the calibration split"""
+    slides: Path | None = None
+    """of an image-text bundle, instead of --store: a CSV of slides and what is known of them"""
     name: str | None = None
     """the bundle's name in every answer; the folder's name unless given"""
     finding: tuple[str, ...] = ()
     """of an image-text bundle: what it is asked, each text against "no TEXT" """
     prompts: str | None = None
-    """of an image-text bundle, instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih"""
+    """of an image-text bundle, instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih (films), lung, renal,
+    organs (slides)"""
     average: Literal["embeddings", "logits"] = "embeddings"
     """of an image-text bundle: over synonyms and templates, the mean of their embeddings or of their cosines"""
     sites: str | None = None
-    """calibrate on films of these sites, comma separated; the run's training sites unless given"""
+    """calibrate on films of these sites, comma separated; the run's training sites unless given (of slides: all)"""
     coverage: float = 0.9
-    """share of films that each finding goes on answering; it abstains on the rest, nearest its threshold"""
+    """share of films (or slides) that each finding goes on answering; it abstains on the rest, nearest its threshold"""
     threshold_rule: str = "f1"
     """how each threshold is chosen: f1, youden, or sensitivity=0.95"""
     target_risk: float | None = None
@@ -89,12 +99,30 @@ class Command:
     """look at each film several times, turned by 4 degrees and scaled by 6 %, and average; never flipped"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """the precision it is calibrated and answers in"""
+    features: Path | None = None
+    """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside --out"""
+    mpp: float | None = None
+    """for slides: micrometres per pixel of the finest level, where the files do not say"""
+    pooling: str = "top-50"
+    """for slides: how patch scores become the slide's: top-1, top-5, top-10, top-50, top-100 (their mean), or mean"""
+    smoothing: Literal["none", "scores", "features"] = "none"
+    """for slides: before pooling, average each patch's scores, or its features, over its 8 nearest patches"""
+    patch_px: int | None = None
+    """for slides: side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
+    patch_mpp: float = 0.5
+    """for slides: micrometres per pixel of a patch, those that the checkpoint was trained at; 0.5 is what many call 20x"""
+    prompt_sets: int = 50
+    """for slides: draw so many prompt sets; the logit is the median over them. 0 takes all words at once"""
+    batch_size: int = 32
+    """for slides: patches a pass of the network"""
+    workers: int = 1
+    """for slides: threads that read patches while the network computes"""
     notice: tuple[str, ...] = ()
     """sentences that must stand wherever its figures are shown"""
     date: str | None = None
     """a date to keep in the card; none unless given, so that equal inputs give equal bytes"""
     seed: int = 0
-    """of the folds of cross-validation"""
+    """of the folds of cross-validation, and of the drawn prompt sets"""
     device: str = "auto"
     """what computes: auto, cpu, cuda, cuda:1 ..."""
     overwrite: bool = False
@@ -105,10 +133,13 @@ class Command:
     def run(self) -> int:
         """Calibrates, writes the bundle and returns the exit code."""
         from vesalius.cli.calibrate_prompts import calibrate_prompts
+        from vesalius.cli.calibrate_slides import calibrate_slides
         from vesalius.cli.calibrate_words import calibrate_words, is_image_text
         from vesalius.training.prompts_run import is_prompts_run
 
         console = Console(json=self.json)
+        if self.slides is not None:
+            return calibrate_slides(self, console)
         if any(is_prompts_run(path) for path in self.runs):
             return calibrate_prompts(self, console)
         if any(is_image_text(path) for path in self.runs):
@@ -127,7 +158,7 @@ class Command:
         check_free(self.out, overwrite=self.overwrite)
         runs = [load_run(path) for path in self.runs]
         check_members(runs)
-        store = Store(self.store)
+        store = Store(self.store_at)
         films = choose_films(store, runs, words(self.sites), words(self.views), store_size_px=runs[0].preprocessing.store_size_px)
         inference = self._inference(runs)
         with console.progress("calibrate") as progress:
@@ -153,6 +184,24 @@ class Command:
         )
         self.show(console, description, bundle_id)
         return EXIT_OK
+
+    @property
+    def store_at(self) -> Path:
+        """Where the films are.
+
+        Raises:
+            RunError: Nobody said it, or something was said that only slides have.
+        """
+        if self.features is not None or self.mpp is not None or self.patch_px is not None:
+            raise RunError("--features, --mpp and --patch-px are of slides; name them with --slides LABELS.csv")
+        if self.store is None:
+            raise RunError("say what to calibrate on: --store STORE for films, or --slides LABELS.csv for whole slides")
+        return self.store
+
+    @property
+    def features_at(self) -> Path:
+        """Where features of slides go."""
+        return self.features or self.out.parent / "features"
 
     def calibration_options(self) -> CalibrationOptions:
         """Returns the rules to fit by."""
@@ -214,17 +263,17 @@ class Command:
             "date": self.date,
         }
 
-    def show(self, console: Console, description: dict[str, Any], bundle_id: str) -> None:
-        """Prints what was fitted."""
+    def show(self, console: Console, description: dict[str, Any], bundle_id: str, what: str = "films") -> None:
+        """Prints what was fitted; `what` was calibrated on."""
         from vesalius.bundle.format import reference
         from vesalius.cli.bundle_inspect import show_calibration
 
-        show_calibration(console, description["calibration"])
+        show_calibration(console, description["calibration"], what)
         gate, left_out = description["gate"], description["provenance"]["calibration"]["left_out"]
         limit = f"; {gate['note']}" if gate["note"] else ""
         console.say(f"gate: {', '.join(gate['scores'])}, out above {gate['threshold']:.4g}{limit}")
         for reason, count in left_out.items():
-            console.say(f"left out of the calibration split: {count} films, {reason.replace('_', ' ')}")
+            console.say(f"left out of the calibration split: {count} {what}, {reason.replace('_', ' ')}")
         for warning in description["provenance"]["warnings"]:
             console.say(f"mind: {warning}")
         if self.target_risk is not None and self.risk_confidence is None:

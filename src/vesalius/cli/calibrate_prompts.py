@@ -38,7 +38,7 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     towers = open_towers(runs)
     if command.tta != "none":
         raise RunError("learned prompts read each film as it is; leave out --tta")
-    store, views = Store(command.store), words(command.views)
+    store, views = Store(command.store_at), words(command.views)
     contract = contract_for(towers.contract, store)
     films = choose_films(store, runs, words(command.sites), views, store_size_px=contract.store_size_px)
     inference = build_inference(runs, towers, contract, command)

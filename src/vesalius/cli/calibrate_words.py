@@ -40,7 +40,7 @@ def calibrate_words(command: Command, console: Console) -> int:
 
     _check(command)
     check_free(command.out, overwrite=command.overwrite)
-    towers, store = load_image_text(command.runs[0]), Store(command.store)
+    towers, store = load_image_text(command.runs[0]), Store(command.store_at)
     asked, left_out = match_findings(read_question(command.prompts, command.finding), store.findings)
     _say_what_to_mind(console, asked, left_out)
     contract = contract_for(towers.contract, store)

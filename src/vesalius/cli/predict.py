@@ -1,4 +1,4 @@
-"""`vesalius predict`: a bundle over films."""
+"""`vesalius predict`: a bundle over films, or over slides."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tyro
 
 from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
 from vesalius.cli.console import Console
+from vesalius.errors import BundleError
 
 if TYPE_CHECKING:
     from vesalius.bundle.answers_file import AnswersFile, Tally
@@ -19,33 +20,41 @@ if TYPE_CHECKING:
     from vesalius.bundle.predictor import Predictor
     from vesalius.types import Image, Prediction
 
+FILMS_AT_ONCE, PATCHES_AT_ONCE = 8, 32
+
 
 @dataclass(frozen=True)
 class Command:
-    """A bundle over films: one JSON line a case, and if asked for heat maps and DICOM structured reports.
+    """A bundle over films, or over slides: one JSON line a case, and if asked for heat maps and DICOM structured reports.
 
-    Films are DICOM, PNG or JPEG files, or folders that hold them. Each line is written as soon as its case is done; run the
-    same command again after a stop and it goes on with the next case. A case that cannot be read is a line with an error and
-    its reason, and the next case still runs; the exit code is 3 then.
+    Films are DICOM, PNG or JPEG files, or folders that hold them. A bundle that was calibrated on slides reads slides instead
+    (every format of OpenSlide, tiled DICOM), and keeps the features of their patches. Each line is written as soon as its case is
+    done; run the same command again after a stop and it goes on with the next case. A case that cannot be read is a line with an
+    error and its reason, and the next case still runs; the exit code is 3 then.
 
         vesalius predict bundles/cxr study/ --out answers.jsonl
         vesalius predict bundles/cxr study/IM1.dcm --out answers.jsonl --heatmap heatmaps --sr reports
+        vesalius predict bundles/kidney slides/ --out answers.jsonl --features features
     """
 
     bundle: tyro.conf.Positional[Path]
     """the bundle's folder; verified before anything else"""
     paths: tyro.conf.Positional[tuple[Path, ...]]
-    """films, or folders of films"""
+    """films or slides, as the bundle reads them, or folders of them"""
     out: Path
     """a file for the answers, one JSON line a case"""
     sr: Path | None = None
-    """a folder for one DICOM structured report a case (TID 1500); for DICOM input only"""
+    """a folder for one DICOM structured report a case (TID 1500); for DICOM films only"""
     heatmap: Path | None = None
-    """a folder for one overlay a case and finding: where on the film the network found its evidence"""
-    batch_size: int = 8
-    """films a pass of the network"""
+    """a folder for one overlay a case and finding: where on the film or slide the evidence lies"""
+    features: Path | None = None
+    """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside --out"""
+    mpp: float | None = None
+    """for slides: micrometres per pixel of the finest level, where the files do not say"""
+    batch_size: int | None = None
+    """films, or patches of a slide, a pass of the network; unless given 8 films or 32 patches"""
     workers: int = 1
-    """threads that read and decode films while the network computes"""
+    """threads that read and decode while the network computes"""
     limit_pixels: int = 100_000_000
     """a film that claims more pixels is refused before it is decoded"""
     device: str = "auto"
@@ -55,14 +64,29 @@ class Command:
 
     def run(self) -> int:
         """Answers every case that is not finished and returns the exit code."""
-        from vesalius.bundle.answers_file import AnswersFile
         from vesalius.bundle.cases import list_cases
-        from vesalius.bundle.load import load_predictor
+        from vesalius.bundle.load import load_answering
+        from vesalius.bundle.predictor import Predictor
+        from vesalius.cli.predict_slides import predict_slides
 
         console = Console(json=self.json)
-        written = [path for path in (self.out, self.sr, self.heatmap) if path is not None]
+        written = [path for path in (self.out, self.sr, self.heatmap, self.features_at) if path is not None]
         cases = list_cases(self.paths, leave_out=[*written, self.bundle])
-        predictor = load_predictor(self.bundle, device=self.device)
+        predictor = load_answering(self.bundle, device=self.device)
+        if isinstance(predictor, Predictor):
+            return self._predict_films(console, predictor, cases)
+        return predict_slides(self, console, predictor, cases)
+
+    @property
+    def features_at(self) -> Path:
+        """Where features of slides go."""
+        return self.features or self.out.parent / "features"
+
+    def _predict_films(self, console: Console, predictor: Predictor, cases: list[Case]) -> int:
+        from vesalius.bundle.answers_file import AnswersFile
+
+        if self.features is not None or self.mpp is not None:
+            raise BundleError(f"--features and --mpp are of slides, and {predictor.reference} reads films; leave them out")
         answers = AnswersFile(self.out, predictor.reference)
         done = sum(case.name in answers.finished for case in cases)
         if done:
@@ -81,13 +105,15 @@ class Command:
 
     def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile) -> Iterator[int]:
         """Yields how many cases were answered so far; each is in the file before the next is made."""
+        from vesalius.bundle.slide_lines import name_slide
         from vesalius.bundle.stream import StreamOptions, answer_cases
 
-        options = StreamOptions(self.batch_size, self.workers, self.heatmap is not None, self.limit_pixels)
+        paths = {case.name: case.path for case in cases}
+        options = StreamOptions(self.batch_size or FILMS_AT_ONCE, self.workers, self.heatmap is not None, self.limit_pixels)
         stream = answer_cases(predictor, cases, finished=frozenset(answers.finished), options=options)
         with answers.appending() as append:
             for count, (prediction, image) in enumerate(stream, start=1):
-                append(self._write_beside(prediction, image))
+                append(self._write_beside(name_slide(prediction, paths[prediction.case]), image))
                 yield count
 
     def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
@@ -103,13 +129,13 @@ class Command:
         return prediction
 
 
-def show_tally(console: Console, tally: Tally, reference: str) -> None:
-    """Prints what became of every case and every finding."""
+def show_tally(console: Console, tally: Tally, reference: str, what: str = "films") -> None:
+    """Prints what became of every case and every finding; `what` the cases are."""
     rows = [("cases", tally.cases), ("answered", tally.answered)]
     rows += [(f"abstained: {reason.replace('_', ' ')}", count) for reason, count in sorted(tally.abstained.items())]
     rows += [(f"failed: {code.replace('_', ' ')}", count) for code, count in sorted(tally.failed.items())]
     console.say(reference)
-    console.table("films", ("", "films"), rows)
+    console.table(what, ("", what), rows)
     words = ("present", "absent", "abstain")
     findings = [(name, *(counts[word] for word in words)) for name, counts in tally.findings.items()]
     if findings:

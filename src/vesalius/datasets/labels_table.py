@@ -50,11 +50,12 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelsTable:
-    """A labels CSV, read and checked."""
+    """A labels CSV, read and checked; `columns` is its whole header."""
 
     key: Key
     findings: tuple[str, ...]
     rows: tuple[LabelRow, ...]
+    columns: tuple[str, ...] = ()
 
 
 def read_labels(path: Path, *, words: Sequence[str] = ()) -> LabelsTable:
@@ -110,7 +111,7 @@ def _table(header: list[str], lines: list[tuple[int, list[str]]], known: Sequenc
         )
         for index, number in enumerate(numbers)
     )
-    return LabelsTable(key, findings, tuple(rows))
+    return LabelsTable(key, findings, tuple(rows), tuple(header))
 
 
 def _check_header(header: Sequence[str]) -> Key:
