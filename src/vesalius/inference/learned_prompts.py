@@ -16,21 +16,19 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from vesalius.errors import ShapeMismatch
-from vesalius.inference.film import AS_IT_IS, NetworkOutput, Precision
-from vesalius.inference.zero_shot import Embedded, ImageEmbedder, place_evidence
+from vesalius.inference.film import NetworkOutput, Precision
+from vesalius.inference.zero_shot import Embedded, ImageEmbedder, TowerInference
 from vesalius.zeroshot.learned_prompts import PromptGenerator, contrast, embed_prompts, freeze
 
 if TYPE_CHECKING:
     from vesalius.models.clip import ImageTextModel
     from vesalius.models.contracts import Contract
-    from vesalius.models.image_tower import ImageTower
-    from vesalius.types import Image
 
 FILMS_AT_ONCE = 16
 """Films whose prompts pass the text tower together: each film has its own, one a finding and one against it."""
 
 
-class LearnedPromptInference:
+class LearnedPromptInference(TowerInference):
     """Frozen towers and learned prompts: from films to contrasts, in the place of a trained classifier's networks.
 
     Args:
@@ -45,9 +43,6 @@ class LearnedPromptInference:
 
     Checked against: the recipe's own scores of the same films (tests/flow/test_learned_prompts.py).
     """
-
-    views = AS_IT_IS
-    """A film is looked at as it is."""
 
     def __init__(
         self,
@@ -73,39 +68,9 @@ class LearnedPromptInference:
         self._fixed = [self._embed_once(*pair) for pair in zip(self.models, self.generators, strict=True)]
 
     @property
-    def preprocessing(self) -> Contract:
-        """The contract from Image to tensor."""
-        return self.embedder.preprocessing
-
-    @property
-    def precision(self) -> Precision:
-        """What the vision encoders are held in."""
-        return self.embedder.precision
-
-    @property
-    def networks(self) -> list[ImageTower]:
-        """The checkpoints' vision towers."""
-        return self.embedder.towers
-
-    @property
     def findings(self) -> tuple[str, ...]:
         """What it answers to, in the order of the logits."""
         return self.generators[0].design.findings
-
-    def run(self, images: Sequence[Image], *, evidence: bool = False) -> NetworkOutput:
-        """Returns contrasts, pooled features and, if asked for, where on each film the patches agree with its prompts.
-
-        Raises:
-            EmptyInput: No film.
-        """
-        output = self.read(self.embedder.embed(images, patches=evidence))
-        if output.evidence is None:
-            return output
-        return NetworkOutput(output.logits, output.features, place_evidence(output.evidence, images, self.preprocessing))
-
-    def run_tensor(self, films: Float32[np.ndarray, "case channel height width"], *, evidence: bool = False) -> NetworkOutput:
-        """Does the same from what the contract's `apply` made; evidence then lies over the square that the network saw."""
-        return self.read(self.embedder.embed_tensor(films, patches=evidence))
 
     def read(self, films: Embedded) -> NetworkOutput:
         """Returns what the prompts say of films that are embedded already."""

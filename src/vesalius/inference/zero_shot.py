@@ -10,6 +10,7 @@ Sources: Tiu 2022 (CheXzero). Radford 2021, arXiv:2103.00020 (CLIP).
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,7 +105,58 @@ class ImageEmbedder:
         )
 
 
-class ZeroShotInference:
+class TowerInference(ABC):
+    """Vision towers and something that was made of words: from films to contrasts, in the place of a trained classifier's networks.
+
+    Attributes:
+        embedder: From films to unit vectors.
+    """
+
+    embedder: ImageEmbedder
+    views = AS_IT_IS
+    """A film is looked at as it is."""
+
+    @property
+    def preprocessing(self) -> Contract:
+        """The contract from Image to tensor."""
+        return self.embedder.preprocessing
+
+    @property
+    def precision(self) -> Precision:
+        """What the vision encoders are held in."""
+        return self.embedder.precision
+
+    @property
+    def networks(self) -> list[ImageTower]:
+        """The checkpoints' vision towers."""
+        return self.embedder.towers
+
+    @property
+    @abstractmethod
+    def findings(self) -> tuple[str, ...]:
+        """What it answers to, in the order of the logits."""
+
+    @abstractmethod
+    def read(self, films: Embedded) -> NetworkOutput:
+        """Returns what the words say of films that are embedded already."""
+
+    def run(self, images: Sequence[Image], *, evidence: bool = False) -> NetworkOutput:
+        """Returns contrasts, pooled features and, if asked for, where on each film the patches agree with the words.
+
+        Raises:
+            EmptyInput: No film.
+        """
+        output = self.read(self.embedder.embed(images, patches=evidence))
+        if output.evidence is None:
+            return output
+        return NetworkOutput(output.logits, output.features, place_evidence(output.evidence, images, self.preprocessing))
+
+    def run_tensor(self, films: Float32[np.ndarray, "case channel height width"], *, evidence: bool = False) -> NetworkOutput:
+        """Does the same from what the contract's `apply` made; evidence then lies over the square that the network saw."""
+        return self.read(self.embedder.embed_tensor(films, patches=evidence))
+
+
+class ZeroShotInference(TowerInference):
     """Vision towers and embedded words: from films to contrasts, in the place of a trained classifier's networks.
 
     Args:
@@ -120,9 +172,6 @@ class ZeroShotInference:
     Source: Tiu 2022 (CheXzero).
     Checked against: the authors' procedure written out (tests/reference/test_zero_shot_arithmetic.py, benchmarks/zeroshot.py).
     """
-
-    views = AS_IT_IS
-    """A film is looked at as it is."""
 
     def __init__(
         self,
@@ -144,39 +193,9 @@ class ZeroShotInference:
         self.heads = tuple(heads)
 
     @property
-    def preprocessing(self) -> Contract:
-        """The contract from Image to tensor."""
-        return self.embedder.preprocessing
-
-    @property
-    def precision(self) -> Precision:
-        """What the vision encoders are held in."""
-        return self.embedder.precision
-
-    @property
-    def networks(self) -> list[ImageTower]:
-        """The checkpoints' vision towers."""
-        return self.embedder.towers
-
-    @property
     def findings(self) -> tuple[str, ...]:
         """What it answers to, in the order of the logits."""
         return self.heads[0].findings
-
-    def run(self, images: Sequence[Image], *, evidence: bool = False) -> NetworkOutput:
-        """Returns contrasts, pooled features and, if asked for, where on each film the patches agree with the words.
-
-        Raises:
-            EmptyInput: No film.
-        """
-        output = self.read(self.embedder.embed(images, patches=evidence))
-        if output.evidence is None:
-            return output
-        return NetworkOutput(output.logits, output.features, place_evidence(output.evidence, images, self.preprocessing))
-
-    def run_tensor(self, films: Float32[np.ndarray, "case channel height width"], *, evidence: bool = False) -> NetworkOutput:
-        """Does the same from what the contract's `apply` made; evidence then lies over the square that the network saw."""
-        return self.read(self.embedder.embed_tensor(films, patches=evidence))
 
     def read(self, films: Embedded) -> NetworkOutput:
         """Returns what the words say of films that are embedded already."""
