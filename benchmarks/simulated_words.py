@@ -1,10 +1,12 @@
 """Films read by words on the simulated cohort: towers trained on site A's reports, asked on site B, beside a supervised classifier.
 
-    python benchmarks/simulated_words.py --work DIR [--recipe medclip|clip] [--denials kept|dropped|half] [--steps N] [--run RUN]
+    python benchmarks/simulated_words.py --work DIR [--recipe medclip|clip] [--patients 900 200] [--denials kept|dropped|half]
+        [--steps N] [--label-steps N] [--run RUN]
 
-Simulates 900 + 200 patients with reports, trains towers of images and words on the reports of site A and a classifier on its labels
-(the same encoder, size and films), and asks both about the films of site B and of site A's test patients. Every part goes on where
-it stopped. `medclip` matches films and sentences by what they say; `clip` is CheXzero's: films and their own words, no label.
+Simulates 900 + 200 patients with reports (or as many as you say), trains towers of images and words on the reports of site A and a
+classifier on its labels (the same encoder, size and films), and asks both about the films of site B and of site A's test patients.
+Every part goes on where it stopped. `medclip` matches films and sentences by what they say; `clip` is CheXzero's: films and their
+own words, no label.
 
 Four tables. The five findings, against the classifier. What no label ever named (sides, lobes, sizes), told apart by words alone.
 Denial: a text that denies a finding must lie nearer to the films without it; `--denials dropped` trains on reports that deny
@@ -65,17 +67,19 @@ NEVER_NAMED: dict[str, tuple[tuple[str, tuple[str, ...]], tuple[str, tuple[str, 
     ),
 }
 NOTICE = "Every virtual patient of this cohort descends from one CT scan."
-TOWERS = (
-    "--sites A --vision resnet-small --size 128 --embedding-dim 128 --batch-size 32 --precision bf16-mixed --learning-rate 1e-3"
-)
+TOWERS = "--sites A --vision resnet-small --size 128 --embedding-dim 128 --precision bf16-mixed"
+PAIRS = "--recipe clip --text bert-tiny --batch-size 64 --text-rate 0.3 --score information --evaluations 1"
 STAGES: dict[Recipe, tuple[tuple[str, float], ...]] = {
-    "medclip": (("--recipe medclip --text bert-small", 1.0),),
+    "medclip": (("--recipe medclip --text bert-small --batch-size 32 --learning-rate 1e-3", 1.0),),
     "clip": (
-        ("--recipe clip --text bert-tiny --section impression --score information", 0.5),
-        ("--recipe clip --text bert-tiny --section both --score information", 0.5),
+        (f"{PAIRS} --section impression --sentences all --learning-rate 1.5e-3", 2 / 3),
+        (f"{PAIRS} --section both --sentences one --learning-rate 1e-3", 1 / 3),
     ),
 }
-"""What `train image-text` is asked for, one stage after the other, and each stage's share of the steps."""
+"""What `train image-text` is asked for, one stage after the other, and each stage's share of the steps. Pairs alone: first whole
+impressions, which say what is there and where, then single sentences, denials among them. The last weights are taken: no label
+chooses."""
+STEPS: dict[Recipe, int] = {"medclip": 1500, "clip": 4500}
 
 
 def call(words: str, *paths: Any) -> None:
@@ -148,11 +152,12 @@ def words_bundle(work: Path, store: Path, recipe: Recipe, steps: int, name: str,
     return vs.load(bundle)
 
 
-def labels_bundle(work: Path, store: Path) -> Any:
+def labels_bundle(work: Path, store: Path, steps: int) -> Any:
     """The supervised classifier on the same films, without masks: labels against words."""
     bundle, run = work / "labels-bundle", work / "labels-run"
     if not bundle.exists():
-        learn = "--sites A --encoder resnet-small --size 128 --steps 720 --batch-size 32 --evidence-weight 0 --precision bf16-mixed"
+        learn = "--sites A --encoder resnet-small --size 128 --batch-size 32 --evidence-weight 0 --precision bf16-mixed"
+        learn += f" --steps {steps}"
         call("train classifier --store {} --out {} " + learn, store, run)
         call("calibrate {} --store {} --out {} --name labels --notice {}", run, store, bundle, NOTICE)
     return vs.load(bundle)
@@ -267,9 +272,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     store = make_store(work, *arguments.patients)
     name = f"words-{recipe}" + ("" if denials == "kept" else f"-{denials}")
     taught = strike_denials(store, work / f"store-{denials}", denials)
-    asked = words_bundle(work, taught, recipe, arguments.steps, name, arguments.run)
-    supervised = labels_bundle(work, store)
-    result: dict[str, Any] = {"recipe": recipe, "denials": denials}
+    asked = words_bundle(work, taught, recipe, arguments.steps or STEPS[recipe], name, arguments.run)
+    supervised = labels_bundle(work, store, arguments.label_steps)
+    result: dict[str, Any] = {"recipe": recipe, "denials": denials, "patients": list(arguments.patients)}
     for site in ("A", "B"):
         films = films_of(work, store, site, "test" if site == "A" else None)
         words = Words(asked, films.images)
@@ -293,7 +298,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder for films, runs and bundles")
     parser.add_argument("--recipe", choices=("medclip", "clip"), default="medclip")
     parser.add_argument("--denials", choices=("kept", "dropped", "half"), default="kept", help="of the reports that teach")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, help="of the towers; 1500 for medclip, 4500 for clip")
+    parser.add_argument("--label-steps", type=int, default=720, help="of the classifier")
     parser.add_argument("--run", type=Path, help="a finished run of `train image-text` on this store, instead of training")
     parser.add_argument("--patients", type=int, nargs=2, default=(900, 200), metavar=("A", "B"))
     parser.add_argument("--json", type=Path)
