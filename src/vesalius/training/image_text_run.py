@@ -146,7 +146,7 @@ def read_model(folder: RunFolder, kind: str) -> dict[str, Any]:
     Raises:
         RunError: There is none, it is not finished, or of another kind or version.
     """
-    verb = f"vesalius train {kind}"
+    verb = "vesalius train sweep" if (folder.path / "runs").is_dir() else f"vesalius train {kind}"
     if folder.settings.is_file() and not folder.model.is_file():
         raise RunError(f"the run at {folder.path} is not finished; go on with `{verb} --config {folder.settings}`, then try again")
     try:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from vesalius.errors import LossNotFinite, RunError
 from vesalius.training import state
 from vesalius.training.image_text import refuse_impossible, train_image_text
-from vesalius.training.image_text_options import SCORES, ImageTextOptions, Score
+from vesalius.training.image_text_options import SCORES, ContrastOptimization, ImageTextOptions, Score
 from vesalius.training.image_text_run import IMAGE_TEXT, TOKENIZER, read_model
 from vesalius.training.image_text_setting import gather
 from vesalius.training.options import save_toml
@@ -121,10 +121,9 @@ def grid(options: SweepOptions) -> list[Point]:
     """Returns every combination, in order.
 
     Raises:
-        RunError: Words that are no numbers, or none.
+        RunError: Words that are no numbers, or none; or a setting of one run that the grid's own would overrule.
     """
-    if options.steps is not None:
-        raise RunError("a sweep counts in epochs: leave out --steps, and give --epoch-counts")
+    refuse_overruled(options)
     try:
         axes = (
             [float(word) for word in options.learning_rates],
@@ -142,6 +141,20 @@ def grid(options: SweepOptions) -> list[Point]:
     if not points or len({point.name for point in points}) < len(points):
         raise RunError("a sweep needs at least one learning rate, batch and number of epochs, and none of them twice")
     return points
+
+
+def refuse_overruled(options: SweepOptions) -> None:
+    """Refuses what a single run takes and the grid would pass over in silence.
+
+    Raises:
+        RunError: Names the flag, and the one that a sweep takes.
+    """
+    if options.steps is not None or options.epochs != SweepOptions.epochs:
+        raise RunError("a sweep counts in epochs, and in several: leave out --steps and --epochs, and give --epoch-counts")
+    if options.contrast_batch is not None:
+        raise RunError("a sweep tells --batches pairs from each other: leave out --contrast-batch")
+    if options.optimization.learning_rate != ContrastOptimization.learning_rate:
+        raise RunError("a sweep has several learning rates: leave out --learning-rate, and give --learning-rates")
 
 
 def options_of(options: SweepOptions, point: Point) -> ImageTextOptions:

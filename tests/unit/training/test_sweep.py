@@ -13,6 +13,7 @@ from tests.reports import square_reports, tiny
 from vesalius.datasets.store import Store
 from vesalius.errors import RunError
 from vesalius.training.image_text import load_image_text_run
+from vesalius.training.image_text_options import ContrastOptimization
 from vesalius.training.sweep import grid, train_sweep
 from vesalius.training.sweep_options import SweepOptions
 
@@ -68,6 +69,8 @@ def test_a_stopped_sweep_goes_on_and_ends_the_same(store: Store, tmp_path: Path)
     train_sweep(whole)
     with pytest.raises(Stop):
         train_sweep(broken, stop)
+    with pytest.raises(RunError, match="vesalius train sweep --config"):
+        load_image_text_run(broken.out)
     first = next((broken.out / "runs").glob("lr-0.001*/model.json"))
     made = first.stat().st_mtime_ns
     train_sweep(broken)
@@ -97,6 +100,9 @@ def test_a_run_whose_loss_breaks_is_said_and_left_out(store: Store, tmp_path: Pa
         ({"batches": ("6", "6")}, "none of them twice"),
         ({"epoch_counts": ()}, "at least one"),
         ({"steps": 3}, "--epoch-counts"),
+        ({"epochs": 3.0}, "--epoch-counts"),
+        ({"contrast_batch": 12}, "--batches"),
+        ({"optimization": ContrastOptimization(learning_rate=1e-5)}, "--learning-rates"),
     ],
 )
 def test_a_grid_that_is_none(changes: dict[str, Any], words: str, store: Store, tmp_path: Path) -> None:
