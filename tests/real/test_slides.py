@@ -47,7 +47,8 @@ def test_the_dicom_slide_does_not_say_its_scale(real_data: Path) -> None:
         open_slide(path)
     with open_slide(path, mpp=8.0) as slide:
         assert (slide.width, slide.height) == (3236, 2638)
-        assert "column by column" in slide.warnings[0]
+        assert "4.63535 by 5.68613" in slide.warnings[0]
+        assert "column by column" in slide.warnings[1]
         tissue = find_tissue(slide, TissueOptions(mpp=16.0))
         # a section of prostate: glass in the middle below, tissue left of it, green pen far left
         places = np.array([[1700, 1750], [1150, 900], [0, 340]])

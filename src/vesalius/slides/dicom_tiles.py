@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from vesalius.errors import NoPixelData, TruncatedFile, UnsupportedEncoding
-from vesalius.slides.read import WHITE, Level, Pixels, Slide, square_mpp
+from vesalius.slides.read import WHITE, Level, Pixels, Slide, scale_warnings, square_mpp
 
 KEPT_TILES = 64
 """Decoded tiles that are kept: neighbouring patches share them."""
@@ -54,7 +54,9 @@ class DicomSlide(Slide):
         self._tile = (int(dataset.Rows), int(dataset.Columns))
         width, height = int(dataset.TotalPixelMatrixColumns), int(dataset.TotalPixelMatrixRows)
         self.levels = (Level(width, height, 1.0),)
-        self.mpp = mpp if mpp is not None else square_mpp(_own_sides(dataset, width, height))
+        own = _own_sides(dataset, width, height)
+        self.mpp = mpp if mpp is not None else square_mpp(own)
+        self.warnings = scale_warnings(own, mpp)
         self._frames = FrameTable(self._file, dataset)
         self._template = _single_frame(dataset)
         self._decoded = lru_cache(maxsize=KEPT_TILES)(self._decode)
@@ -99,7 +101,7 @@ class DicomSlide(Slide):
         if max(worth) < 1.3 * min(worth) or max(worth) == 0:
             raise UnsupportedEncoding("the file does not say in which order its tiles lie, and their edges do not tell")
         way = ("row by row", "column by column")[int(np.argmin(worth))]
-        self.warnings = (f"the file does not say in which order its tiles lie; their edges fit {way}",)
+        self.warnings += (f"the file does not say in which order its tiles lie; their edges fit {way}",)
         return (by_rows, by_columns)[int(np.argmin(worth))]
 
     def _roughness(self, order: dict[tuple[int, int], int]) -> float:

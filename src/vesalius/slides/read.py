@@ -31,6 +31,12 @@ WHITE = 255
 MAXIMUM_REGION = 100_000_000  # pixels of one answer: 300 MB
 AT_ONCE = 4_000_000  # pixels of a level that are decoded at once, where the answer has fewer
 PLAUSIBLE_MPP = (0.05, 20.0)
+SLIDE_ENDINGS = frozenset((".svs", ".svslide", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".bif"))
+"""Of makers' own formats; .tif and .dcm hold other things too."""
+HOW_TO_SAY = (
+    "look up what the scanner's maker says of this scan, and give it, micrometres per pixel of the finest level: `--mpp 0.25`, say "
+    "(mpp=0.25); do so for this slide by itself, for it holds for every slide of a command"
+)
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     path = Path(path)
     if not path.exists():
         raise FileMissing("there is no slide at that path")
+    if path.is_dir():
+        raise NotAnImage("this is a folder; name a file in it (any one of a DICOM slide, the .mrxs beside a folder)")
     if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
         raise ValueOutOfRange(f"{mpp} micrometres per pixel; a slide has {PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]}")
     try:
@@ -189,11 +197,14 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
 def is_slide(path: str | Path) -> bool:
     """Says, without opening it whole, whether a file is a slide: a format of OpenSlide, or DICOM of slide microscopy.
 
-    False as well where OpenSlide is not installed and the file is no DICOM slide.
+    So is a file with an ending that only slides have, whatever it holds: one that was cut off on its way is to be found and named.
+    False where OpenSlide is not installed and neither ending nor header say it.
     """
     path = Path(path)
     if not path.is_file():
         return False
+    if path.suffix.lower() in SLIDE_ENDINGS:
+        return True
     if _is_dicom(path):
         told = dicom_words(path, "Modality", "TotalPixelMatrixColumns")
         return told is not None and ("TotalPixelMatrixColumns" in told or told.get("Modality") == "SM")
@@ -229,11 +240,10 @@ class OpenSlideSlide(Slide):
         self.path, self._handle = path, handle
         sizes = zip(handle.level_dimensions, handle.level_downsamples, strict=True)
         self.levels = tuple(Level(width, height, float(downsample)) for (width, height), downsample in sizes)
-        self.mpp = mpp if mpp is not None else self._own_mpp()
-
-    def _own_mpp(self) -> float:
-        sides = [self._handle.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-        return square_mpp([float(side) for side in sides if side is not None])
+        sides = [handle.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+        own = [float(side) for side in sides if side is not None]
+        self.mpp = mpp if mpp is not None else square_mpp(own)
+        self.warnings = scale_warnings(own, mpp)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
         """See `Slide`."""
@@ -262,12 +272,19 @@ def square_mpp(sides: Sequence[float]) -> float:
         MissingSpacing: They are not known, not plausible, or not equal within two parts in a hundred.
     """
     if len(sides) != 2 or not all(PLAUSIBLE_MPP[0] <= side <= PLAUSIBLE_MPP[1] for side in sides):
-        raise MissingSpacing("this slide does not say how many micrometres a pixel is; pass it with `--mpp` (mpp=...)")
+        raise MissingSpacing(f"this slide does not say how many micrometres a pixel is; {HOW_TO_SAY}")
     if abs(sides[0] - sides[1]) > 0.02 * sides[0]:
         raise MissingSpacing(
-            f"pixels of {sides[0]:g} by {sides[1]:g} micrometres are not square; pass the scale with `--mpp` (mpp=...)"
+            f"pixels of {sides[0]:g} by {sides[1]:g} micrometres are not square, so the file's word cannot be taken; {HOW_TO_SAY}"
         )
     return (sides[0] + sides[1]) / 2
+
+
+def scale_warnings(own: Sequence[float], given: float | None) -> tuple[str, ...]:
+    """Returns what to say where a scale was given that is not the file's own."""
+    if given is None or len(own) != 2 or max(abs(side - given) for side in own) <= 0.02 * given:
+        return ()
+    return (f"the file says {own[0]:g} by {own[1]:g} micrometres per pixel; {given:g} was given, and is used",)
 
 
 def _is_dicom(path: Path) -> bool:

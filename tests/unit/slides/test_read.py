@@ -86,6 +86,34 @@ def test_a_slide_without_scale_asks_for_the_flag(tmp_path: Path, picture: np.nda
         assert slide.mpp == 0.25
 
 
+@pytest.mark.parametrize("kind", ["tiff", "dicom"])
+def test_a_given_scale_that_contradicts_the_files_own_is_said(tmp_path: Path, picture: np.ndarray, kind: str) -> None:
+    """One flag for a folder is taken for every slide of it, those that know better included."""
+    if kind == "tiff":
+        path = write_pyramid(tmp_path / "a.tif", picture, mpp=0.5)
+        mute = write_pyramid(tmp_path / "b.tif", picture, mpp=None)
+    else:
+        path = write_dicom_slide(tmp_path / "a.dcm", picture, organization="TILED_FULL")
+        mute = write_dicom_slide(tmp_path / "b.dcm", picture, organization="TILED_FULL", spacing_mm=None)
+    with open_slide(path, mpp=0.25) as slide:
+        assert slide.mpp == 0.25
+        assert slide.warnings == ("the file says 0.5 by 0.5 micrometres per pixel; 0.25 was given, and is used",)
+    with open_slide(path, mpp=0.502) as same, open_slide(mute, mpp=0.25) as silent:
+        assert same.warnings == silent.warnings == ()
+
+
+def test_what_to_do_without_a_scale_is_said_to_the_end(tmp_path: Path, picture: np.ndarray) -> None:
+    with pytest.raises(MissingSpacing) as odd:
+        open_slide(write_pyramid(tmp_path / "a.tif", picture, mpp=(4.6, 5.7)))
+    with pytest.raises(MissingSpacing) as none:
+        open_slide(write_pyramid(tmp_path / "b.tif", picture, mpp=None))
+    for words in (str(odd.value), str(none.value)):
+        assert "scanner" in words, "who knows it"
+        assert "`--mpp 0.25`" in words, "how it is given"
+        assert "by itself" in words, "the flag holds for every slide of the command"
+    assert "4.6 by 5.7 micrometres are not square" in str(odd.value)
+
+
 @pytest.mark.parametrize("sides", [(0.5, 0.6), (400.0, 400.0)])
 def test_pixels_that_are_not_square_or_not_plausible_are_refused(
     tmp_path: Path, picture: np.ndarray, sides: tuple[float, float]
@@ -177,6 +205,22 @@ def test_a_large_region_of_a_slide_without_coarse_levels_is_read_block_by_block(
     assert difference.max() == 0 if mpp == 4.0 else difference.mean() < 0.5, (
         "a block begins at a whole pixel, half a one off at most"
     )
+
+
+def test_a_file_with_the_ending_of_a_slide_is_one_even_if_it_was_cut_off(tmp_path: Path) -> None:
+    """A folder is searched for slides: one that did not arrive whole is to be named, not passed over."""
+    for name in ("a.svs", "b.NDPI", "c.mrxs", "d.bif"):
+        (tmp_path / name).write_bytes(b"II*\0 and no more")
+        assert is_slide(tmp_path / name)
+        with pytest.raises(NotAnImage, match="whole"):
+            open_slide(tmp_path / name)
+    (tmp_path / "e.tif").write_bytes(b"II*\0 and no more")
+    assert not is_slide(tmp_path / "e.tif"), "most pictures in TIFF are no slides"
+
+
+def test_a_folder_is_no_slide(tmp_path: Path) -> None:
+    with pytest.raises(NotAnImage, match="folder"):
+        open_slide(tmp_path)
 
 
 def test_a_slide_is_named_by_its_pixels_alone(tmp_path: Path, picture: np.ndarray) -> None:
