@@ -59,7 +59,7 @@ class PatchGrid:
         Patches lie wholly on the slide; a slide smaller than a patch has none.
 
         Raises:
-            EmptyInput: None has enough tissue.
+            EmptyInput: None has enough tissue, or the slide is smaller than a patch.
             ValueOutOfRange: The slide is much coarser than the patches ask for: what is not there cannot be read.
         """
         if slide.mpp > 1.5 * self.mpp:
@@ -70,6 +70,11 @@ class PatchGrid:
         side = self.side_at(slide.mpp)
         step = side * (1 - self.overlap)
         across, down = (max(math.floor((length - side) / step) + 1, 0) for length in (slide.width, slide.height))
+        if not across * down:
+            raise EmptyInput(
+                f"the slide has {slide.width * slide.mpp:.0f} by {slide.height * slide.mpp:.0f} micrometres, less than one patch "
+                f"of {self.side_um:g}; choose smaller patches (`--patch-px`)"
+            )
         top, left = np.meshgrid(np.rint(np.arange(down) * step), np.rint(np.arange(across) * step), indexing="ij")
         corners = np.stack([left, top], axis=-1).reshape(-1, 2).astype(np.int64)
         kept: Coordinates = corners[tissue.shares_within(corners, side) >= self.least_tissue]

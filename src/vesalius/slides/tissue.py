@@ -143,12 +143,14 @@ def is_ink(picture: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "he
 def otsu(values: UInt8[np.ndarray, "height width"]) -> float:
     """The threshold between two heaps of values that are each as narrow as can be, as a share of 255.
 
-    Values above it are the upper heap; where several thresholds part them alike, the middle one.
+    Values above it are the upper heap; where several thresholds part them alike, the middle one. Of one value alone, that value.
 
     Source: Otsu 1979, eq. 12. Checked against: trying every threshold (tests/unit).
     """
     counts = np.bincount(values.ravel(), minlength=256).astype(np.float64)
     level = np.arange(256)
+    if np.count_nonzero(counts) < 2:
+        return float(counts.argmax() / 255)
     below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * level)[:-1]
     above, rest = counts.sum() - below, (counts * level).sum() - sums
     with np.errstate(divide="ignore", invalid="ignore"):

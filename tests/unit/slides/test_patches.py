@@ -12,7 +12,7 @@ from tests.slides import tissue_picture, write_pyramid
 from vesalius.errors import EmptyInput, ValueOutOfRange
 from vesalius.slides.patches import PatchGrid, read_patches
 from vesalius.slides.read import Slide, open_slide
-from vesalius.slides.tissue import TissueMask
+from vesalius.slides.tissue import TissueMask, find_tissue
 
 EVERYWHERE = TissueMask(np.ones((48, 64), dtype=bool), 10.0, 0.1)
 
@@ -49,6 +49,12 @@ def test_only_patches_with_enough_tissue(slide: Slide) -> None:
         assert places[:, 0].max() == last
     with pytest.raises(EmptyInput, match=r"none of 15 patches of 64 micrometres has 25% of tissue"):
         PatchGrid(128, 0.5).places(slide, TissueMask(np.zeros((48, 64), dtype=bool), 10.0, 0.1))
+
+
+def test_a_slide_smaller_than_a_patch_says_so(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", tissue_picture(100, 90, box=(5, 5, 95, 85)))
+    with open_slide(path) as slide, pytest.raises(EmptyInput, match=r"50 by 45 micrometres.* patch of 112"):
+        PatchGrid(224, 0.5).places(slide, find_tissue(slide))
 
 
 def test_detail_that_was_not_scanned_is_refused(slide: Slide) -> None:

@@ -95,6 +95,17 @@ def test_otsu_against_trying_every_threshold() -> None:
         assert within(round(otsu(values.reshape(40, 100)) * 255)) == pytest.approx(min(tried))
 
 
+@pytest.mark.parametrize("colour", [(243, 243, 243), (0, 0, 0), (200, 120, 170)])
+def test_a_slide_of_one_colour(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    """Blank glass scanned by a machine that writes white: one heap of values, and no threshold between two."""
+    with open_slide(write_pyramid(tmp_path / "a.tif", np.full((480, 640, 3), colour, dtype=np.uint8))) as slide:
+        if colour == (200, 120, 170):
+            assert find_tissue(slide).share == 1.0
+        else:
+            with pytest.raises(EmptyInput, match="no tissue"):
+                find_tissue(slide)
+
+
 def test_otsu_between_two_values() -> None:
     values = np.array([[10] * 5 + [200] * 5], dtype=np.uint8)
     assert 10 <= otsu(values) * 255 < 200
