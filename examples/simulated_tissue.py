@@ -117,20 +117,21 @@ def write_slide(path: Path, random: np.random.Generator, *, across: int = 24, do
             )
 
 
-def paint_small_slide(kind: str, random: np.random.Generator, *, share: float, across: int = 6, down: int = 5) -> np.ndarray:
-    """Tissue with glass about it; so much of it is of this kind, in squares of 64 px, and the rest of the others."""
+def paint_small_slide(kind: str, random: np.random.Generator, *, share: float, side: int = PATCH_PX) -> np.ndarray:
+    """Four by three squares of tissue with glass about them; so much of it is of this kind, and the rest of the others."""
+    across, down = 6, 5
     others = [name for name in CLASSES if name != kind]
     rows = []
     for row in range(down):
         inside = [0 < row < down - 1 and 0 < column < across - 1 for column in range(across)]
         names = [(kind if random.random() < share else str(random.choice(others))) if one else "glass" for one in inside]
-        rows.append(np.concatenate([paint(name, PATCH_PX, random) for name in names], axis=1))
+        rows.append(np.concatenate([paint(name, side, random) for name in names], axis=1))
     return np.concatenate(rows)
 
 
 def restain(picture: np.ndarray) -> np.ndarray:
-    """The same slide in another stain: what was pink is brown and green."""
-    return picture[..., [1, 0, 1]] // 2 + picture[..., [0, 2, 1]] // 2
+    """The same slide in another stain: what was pink is brown."""
+    return picture[..., [0, 2, 1]]
 
 
 def write_cohort(folder: Path, count: int, random: np.random.Generator) -> None:
@@ -146,11 +147,11 @@ def write_cohort(folder: Path, count: int, random: np.random.Generator) -> None:
     write_tiff(folder / "other-stain.tif", restain(paint_small_slide("collagen", random, share=0.9)))
 
 
-def write_tiff(path: Path, picture: np.ndarray) -> None:
+def write_tiff(path: Path, picture: np.ndarray, mpp: float = MPP) -> None:
     """A tiled TIFF of one level that says its scale."""
     import tifffile
 
-    scale = (1e4 / MPP,) * 2
+    scale = (1e4 / mpp,) * 2
     tifffile.imwrite(
         path, picture, tile=(128, 128), photometric="rgb", resolution=scale, resolutionunit="CENTIMETER", metadata=None
     )

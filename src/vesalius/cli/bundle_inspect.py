@@ -69,7 +69,7 @@ class Command:
     def _show(console: Console, verified: VerifiedBundle) -> None:
         description = verified.description
         provenance, gate = description["provenance"], description["gate"]
-        what = "slides" if verified.kind == ZERO_SHOT_SLIDES else "films"
+        read = "slides" if verified.kind == ZERO_SHOT_SLIDES else "films"
         console.say(f"{verified.reference}   intact")
         for notice in description["notices"]:
             console.say(notice)
@@ -79,13 +79,13 @@ class Command:
             *reads(description),
             ("gate", f"{', '.join(gate['scores'])}, out above {gate['threshold']:.4g}"),
             ("training sites", ", ".join(provenance["training_sites"]) or "not recorded"),
-            (what, ", ".join(f"{split} {count}" for split, count in provenance.get(what, {}).items())),
+            (read, ", ".join(f"{split} {count}" for split, count in provenance.get(read, {}).items())),
             ("software", ", ".join(f"{name} {release}" for name, release in provenance["software"].items())),
         ]
         rows += [("mind", warning) for warning in provenance.get("warnings", [])]
         for what, value in rows:
             console.say(f"  {what:<16}{value}")
-        show_calibration(console, description["calibration"], what)
+        show_calibration(console, description["calibration"], read)
 
     @staticmethod
     def _show_towers(console: Console, verified: VerifiedBundle) -> None:

@@ -132,11 +132,20 @@ def _read_one(
     with open_slide(slide.path, mpp=command.mpp) as opened:
         if opened.slide_id in read.slide_ids:
             raise DuplicateImage("the same slide stands above under another name; one line a slide")
-        out = feature_path(command.features_at, slide.case)
+        # as `features` and `zeroshot` call it when they are given the folder that this CSV lies in
+        names = (slide.case, f"{table_folder(command)}/{slide.case}")
+        places = [feature_path(command.features_at, name) for name in names]
+        out = next((place for place in places if place.exists()), places[0])
         reading = reader.inference.run(opened, out, options=reader.options.extract, progress=progress.patch)
         read.slide_ids.append(opened.slide_id)
     read.outputs.append(reading.output)
     read.kept.append(row)
+
+
+def table_folder(command: Command) -> str:
+    """Returns the name of the folder that the CSV lies in."""
+    assert command.slides is not None
+    return command.slides.resolve().parent.name
 
 
 def _what_to_mind(table: SlideLabels, asked: PromptSet) -> list[str]:

@@ -20,6 +20,7 @@ class SlideProgress:
         self._progress, self._slides = progress, slides
         self._sizes: list[int] = []
         self._open = 0
+        self._said: tuple[int, int] | None = None
 
     def patch(self, done: int, total: int) -> None:
         """Takes the progress of the slide at hand."""
@@ -34,5 +35,7 @@ class SlideProgress:
 
     def _say(self, done: int, sizes: list[int]) -> None:
         cut = [size for size in sizes if size]
-        if cut:
-            self._progress(done, round(sum(cut) + (self._slides - len(sizes)) * sum(cut) / len(cut)))
+        now = (done, round(sum(cut) + (self._slides - len(sizes)) * sum(cut) / len(cut))) if cut else self._said
+        if now is not None and now != self._said:
+            self._said = now
+            self._progress(*now)
