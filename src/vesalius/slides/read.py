@@ -205,7 +205,11 @@ def is_slide(path: str | Path) -> bool:
         return False
     if path.suffix.lower() in SLIDE_ENDINGS:
         return True
-    if _is_dicom(path):
+    try:
+        dicom = _is_dicom(path)
+    except OSError:
+        return True  # who opens it meets the reason, and names it
+    if dicom:
         told = dicom_words(path, "Modality", "TotalPixelMatrixColumns")
         return told is not None and ("TotalPixelMatrixColumns" in told or told.get("Modality") == "SM")
     try:

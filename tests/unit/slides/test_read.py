@@ -218,6 +218,15 @@ def test_a_file_with_the_ending_of_a_slide_is_one_even_if_it_was_cut_off(tmp_pat
     assert not is_slide(tmp_path / "e.tif"), "most pictures in TIFF are no slides"
 
 
+def test_a_file_that_may_not_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.tif").write_bytes(b"x")
+    monkeypatch.setattr("vesalius.slides.read._is_dicom", denied)
+    assert is_slide(tmp_path / "a.tif"), "so that it is opened, and named with its reason"
+
+
 def test_a_folder_is_no_slide(tmp_path: Path) -> None:
     with pytest.raises(NotAnImage, match="folder"):
         open_slide(tmp_path)
