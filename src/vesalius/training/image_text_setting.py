@@ -245,6 +245,7 @@ def settle(options: ImageTextOptions, material: Material, start: Start, tokenize
     pairs = np.flatnonzero([bool(text) for text in material.validation_texts.texts])
     labelled = bool((~np.isnan(material.validation_truth)).any())
     medclip = options.recipe == "medclip"
+    cut = () if medclip else cut_notes(material.texts, tokenizer, config.text.context_length)  # medclip shows single sentences
     nothing = LabelledSentences((), np.zeros((0, len(material.findings))), np.zeros(0))
     return Setting(
         config=config,
@@ -264,5 +265,18 @@ def settle(options: ImageTextOptions, material: Material, start: Start, tokenize
         score=material.score,
         sites=tuple(sorted(store.manifest["site"].iloc[material.rows].dropna().unique())),
         fingerprint=store.fingerprint,
-        notes=(*material.notes, *start.notes),
+        notes=(*material.notes, *start.notes, *cut),
     )
+
+
+def cut_notes(texts: Texts, tokenizer: Tokenizer, context_length: int, most: int = 2000) -> tuple[str, ...]:
+    """Says how many of the reports (of at most so many, evenly taken) do not fit into the context; nothing where all do."""
+    told = [text for text in texts.texts if text]
+    few = [told[place] for place in np.unique(np.linspace(0, len(told) - 1, min(most, len(told))).round().astype(int))]
+    if not few:
+        return ()
+    share = float((tokenizer.encode(few, context_length + 1, too_long="cut").mask.sum(axis=1) > context_length).mean())
+    words = (
+        f"{share:.0%} of the reports are longer than {context_length} tokens: what is shown of one is cut there (--context-length)"
+    )
+    return (words,) if share > 0 else ()

@@ -71,7 +71,7 @@ def test_words_find_what_films_show(run: ImageTextOptions) -> None:
     areas = found.best["zero_shot_auroc"]
     assert set(areas) == {"Upper", "Lower"}
     assert found.best["zero_shot_macro_auroc"] > 0.8, areas
-    assert (found.sites, found.films["train"]) == (("A", "B"), found.films["train"])
+    assert found.sites == ("A", "B")
 
 
 def test_the_run_answers_for_itself(run: ImageTextOptions, store: Store) -> None:
@@ -344,6 +344,17 @@ def test_an_unknown_finding_and_a_score_that_cannot_be(store: Store, tmp_path: P
     mute = square_reports(tmp_path / "mute", n=48, without_report=tuple(range(6, 48)))
     with pytest.raises(RunError, match="retrieval cannot be had"):
         train_image_text(options_for(mute, tmp_path / "run", batch_size=2, score="retrieval"))
+
+
+def test_reports_that_are_cut_are_counted(store: Store, tmp_path: Path) -> None:
+    assert not [note for note in setting_for(options_for(store, tmp_path, context_length=77)).notes if "cut" in note]
+    short = setting_for(options_for(store, tmp_path, context_length=8))
+    (note,) = [note for note in short.notes if "cut" in note]
+    encoded = short.tokenizer.encode(short.reports.whole, 500, too_long="cut")
+    share = (encoded.mask.sum(axis=1) > 8).mean()
+    assert 0 < share <= 1
+    assert note.startswith(f"{share:.0%} of the reports are longer than 8 tokens")
+    assert "--context-length" in note
 
 
 def test_epochs_are_counted_in_the_contrast_batch(store: Store, tmp_path: Path) -> None:
