@@ -29,7 +29,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
 _SECTION_OF = {name: section for section, names in HEADINGS.items() for name in names}
 _NAMES = "|".join(re.escape(name) for name in sorted(_SECTION_OF, key=len, reverse=True))
 _HEADING = re.compile(
-    rf"(?:^|(?<=[\s.;:)?!]))(?:(?:final|preliminary|addended)[ \t]+)?({_NAMES})[ \t]*(:|$)",
+    rf"(?:^|(?<=[\s.;:)?!]))(?:(?P<state>final|preliminary|addended)[ \t]+)?(?P<name>{_NAMES})[ \t]*(?P<colon>:|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -59,10 +59,10 @@ class Sections(NamedTuple):
 def sections(report: str) -> Sections:
     """Cuts a report at its headings, in any case, on lines of their own or not.
 
-    Of several impressions the last with words counts; any other section that comes in several parts is joined. What stands before
-    the first heading is `other`, and so is all of a report without headings, and what follows an empty line in any section but
-    findings and impression (a body that was given no heading). An unknown heading ("ADDENDUM:", "HEART:") is text of
-    the section that it stands in.
+    Of several impressions the last with words counts; any other section that comes in several parts is joined. `other` is what
+    stands before the first heading, all of a report without headings, what follows a banner ("FINAL REPORT" on a line), and what
+    follows an empty line in any section but findings and impression (a body that was given no heading). An unknown heading
+    ("ADDENDUM:", "HEART:") is text of the section that it stands in.
     """
     report = re.sub(r"\r\n?", "\n", re.sub(r"(?m)^[ \t]+$", "", report))
     headings = [(found, _section(report, found)) for found in _HEADING.finditer(report)]
@@ -71,7 +71,7 @@ def sections(report: str) -> Sections:
     ends = [found.start() for found, _ in headings] + [len(report)]
     for (found, name), end in zip(headings, ends[1:], strict=True):
         text = report[found.end() : end].strip()
-        if name not in ("findings", "impression"):
+        if name not in ("findings", "impression", "other"):
             text, _, more = text.partition("\n\n")
             parts["other"].append(more)
         if name == "impression" and text:
@@ -83,9 +83,11 @@ def sections(report: str) -> Sections:
 
 def _section(report: str, found: re.Match[str]) -> str:
     """Which section a heading begins; none for a word that only looks like one ("on this examination: clear lungs")."""
-    name, before = found.group(1), report[: found.start()].rstrip(" \t")
+    name, before = found["name"], report[: found.start()].rstrip(" \t")
+    if found["state"] and name.lower() == "report" and not report[found.end() :].split("\n", 1)[0].strip():
+        return "other"  # a banner over the whole, and no heading of what was found
     begins_line = not before or before.endswith("\n")
-    if found.group(2) != ":":
+    if found["colon"] != ":":
         heading = begins_line and name[0].isupper()
     else:
         heading = begins_line or before[-1] in ".;:)?!" or name[0].isupper()
@@ -113,7 +115,7 @@ def sentences(text: str) -> list[str]:
         start = end.end()
     found.append(text[start:])
     clean = (" ".join(_MARKER.sub("", piece).split()) for piece in found)
-    return [piece for piece in clean if re.search(r"\w", piece)]
+    return [piece for piece in clean if re.search(r"[^\W_]", piece)]
 
 
 def _unfinished(piece: str) -> bool:

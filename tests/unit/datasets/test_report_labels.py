@@ -222,3 +222,13 @@ NOTHING = math.nan
 )
 def test_hard_sentences(text: str, finding: str, expected: float) -> None:
     np.testing.assert_equal(say(text, finding), expected)
+
+
+def test_a_body_without_a_heading_is_read_whatever_stands_over_it() -> None:
+    report = "FINAL REPORT\n CHEST RADIOGRAPH\n\n HISTORY: Pneumothorax?\n\n There is moderate cardiomegaly.\n No pneumothorax."
+    assert label_report(report, ["Cardiomegaly", "Pneumothorax", "No Finding"]) == {
+        "Cardiomegaly": 1.0,
+        "Pneumothorax": 0.0,
+        "No Finding": 0.0,
+    }
+    assert math.isnan(label_report("___", ["No Finding"])["No Finding"]), "all of it was blanked out"

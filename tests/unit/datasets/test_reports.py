@@ -108,3 +108,38 @@ def test_what_is_read_where_parts_are_missing() -> None:
 )
 def test_sentences(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
+
+
+BANNER = """                                 FINAL REPORT
+ CHEST RADIOGRAPH, ___
+
+ HISTORY:  Shortness of breath, rule out pneumothorax.
+
+ COMPARISON:  Chest radiograph, ___.
+
+ As compared to the previous radiograph, there is no relevant change.  Moderate cardiomegaly.
+ No pneumothorax.
+"""
+"""The layout of many a report of MIMIC-CXR: a banner, a title, and a body that was given no heading."""
+
+
+def test_a_banner_is_no_heading_of_findings() -> None:
+    found = sections(BANNER)
+    assert found.findings == ""
+    assert found.other == (
+        "CHEST RADIOGRAPH, ___ As compared to the previous radiograph, there is no relevant change. Moderate cardiomegaly. "
+        "No pneumothorax."
+    )
+    assert found.indication == "Shortness of breath, rule out pneumothorax."
+    with_findings = sections(BANNER.replace(" As compared", " FINDINGS:\n As compared"))
+    assert with_findings.findings.startswith("As compared")
+    assert with_findings.other == "CHEST RADIOGRAPH, ___"
+    for banner in ("PRELIMINARY REPORT", "Final report:", "ADDENDED REPORT"):
+        assert sections(f"{banner}\nClear lungs.").other == "Clear lungs."
+    assert sections("FINAL REPORT: Clear lungs. IMPRESSION: Normal.").findings == "Clear lungs."
+    assert sections("REPORT\nClear lungs.\nIMPRESSION\nNormal.").findings == "Clear lungs."
+
+
+def test_what_was_blanked_out_is_no_sentence() -> None:
+    assert sentences("___") == []
+    assert sentences("No effusion.\n_______________\n___. Clear.") == ["No effusion.", "Clear."]
