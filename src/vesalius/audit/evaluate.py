@@ -18,7 +18,7 @@ from vesalius.errors import EmptyInput
 if TYPE_CHECKING:
     from vesalius.audit.answers import Answers
     from vesalius.audit.gallery import GalleryFilm
-    from vesalius.bundle.predictor import Predictor
+    from vesalius.bundle.predictor import Locked, Predictor
     from vesalius.datasets.store import Store
     from vesalius.types import ProgressCallback
 
@@ -160,8 +160,8 @@ def describe(
     document: dict[str, Any] = {
         "format": "vesalius.audit",
         "format_version": FORMAT_VERSION,
-        "made": _made(options),
-        "bundle": _bundle(predictor),
+        "made": made_by(options),
+        "bundle": describe_bundle(predictor),
         "store": _store(store, cohorts, options),
         "notices": notices(predictor, options),
         "key_figures": [],
@@ -174,7 +174,8 @@ def describe(
     return document
 
 
-def _made(options: AuditOptions) -> dict[str, Any]:
+def made_by(options: AuditOptions) -> dict[str, Any]:
+    """Returns when and with what an audit was made."""
     return {
         "utc": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": 0.0,
@@ -184,7 +185,8 @@ def _made(options: AuditOptions) -> dict[str, Any]:
     }
 
 
-def _bundle(predictor: Predictor) -> dict[str, Any]:
+def describe_bundle(predictor: Locked) -> dict[str, Any]:
+    """Returns which bundle was audited, and where it decides."""
     policy = predictor.policy
     points = {
         name: {"threshold": float(policy.thresholds[k]), "abstain_low": float(policy.low[k]), "abstain_high": float(policy.high[k])}
@@ -211,7 +213,7 @@ def _store(store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) 
     }
 
 
-def notices(predictor: Predictor, options: AuditOptions) -> list[str]:
+def notices(predictor: Locked, options: AuditOptions) -> list[str]:
     """Returns what must stand on top: the bundle's own notice, the command's, and that this is research software."""
     return list(dict.fromkeys((*predictor.notices, *options.notices, DISCLAIMER)))
 

@@ -25,8 +25,8 @@ def key_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*rows, _foreign(home, document["out_of_distribution"])]
 
 
-def _row(id_: str, label: str, cohort: str, one: Mapping[str, Any], shape: str, note: str) -> dict[str, Any]:
-    """`shape` is how a number is written: `3` decimals, `+3` with its sign, `%` as a percentage."""
+def figure_row(id_: str, label: str, cohort: str, one: Mapping[str, Any], shape: str, note: str) -> dict[str, Any]:
+    """Returns one row; `shape` is how a number is written: `3` decimals, `+3` with its sign, `%` as a percentage."""
 
     def write(value: float) -> str:
         if shape == "%":
@@ -55,7 +55,7 @@ def _discrimination(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
     if len(known) > 1:
         worst, best = min(known, key=lambda finding: known[finding]), max(known, key=lambda finding: known[finding])
         note += f" From {known[worst]:.2f} ({_words(worst)}) to {known[best]:.2f} ({_words(best)})."
-    return _row(f"auroc_{name}", f"Macro-AUROC, {where}", name, cohort["macro"]["auroc"], "3", note)
+    return figure_row(f"auroc_{name}", f"Macro-AUROC, {where}", name, cohort["macro"]["auroc"], "3", note)
 
 
 def _calibration(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _calibration(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
     note = "Mean gap between what was promised and what came true."
     if null:
         note += f" On so few films a perfect model would show {null['median']:.3f}, and up to {null['p95']:.3f} by chance."
-    return _row("ece", f"Calibration error (ECE), {name}", name, cohort["macro"]["ece"], "3", note)
+    return figure_row("ece", f"Calibration error (ECE), {name}", name, cohort["macro"]["ece"], "3", note)
 
 
 def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
         meaning = "Calibration made it worse."
     brier = cohort["macro"]["brier_change"]
     beside = "" if brier["value"] is None else f" Brier score changes by {signed(brier['value'])}."
-    return _row("nll_change", f"NLL, after minus before calibration, {name}", name, one, "+3", meaning + beside)
+    return figure_row("nll_change", f"NLL, after minus before calibration, {name}", name, one, "+3", meaning + beside)
 
 
 def _answers(name: str, cohorts: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _answers(name: str, cohorts: Mapping[str, Any]) -> dict[str, Any]:
         note += f" At other sites it answered {100 * other['macro']['coverage']['value']:.1f} %"
         error = other["macro"]["error_answered"]["value"]
         note += "." if error is None else f", {100 * (1 - error):.1f} % right."
-    return _row("coverage", f"Answers given, {name}", name, macro["coverage"], "%", note.strip())
+    return figure_row("coverage", f"Answers given, {name}", name, macro["coverage"], "%", note.strip())
 
 
 def _foreign(home: str, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,11 +100,11 @@ def _foreign(home: str, section: Mapping[str, Any]) -> dict[str, Any]:
     note = "" if alarm is None else f"It also stopped {100 * alarm:.1f} % of the ordinary {home} films."
     lowest = section["lowest"]
     if lowest is None:
-        return _row("foreign", "Foreign images told from films, AUROC", home, {}, "3", note)
+        return figure_row("foreign", "Foreign images told from films, AUROC", home, {}, "3", note)
     perfect = lowest["value"] > 0.9995
     which = "Noise, blank, inverted and rotated alike" if perfect else f"The hardest of five kinds: {KIND_WORDS[lowest['kind']]}"
     note = f"{which}. {note}"
-    return _row("foreign", "Foreign images told from films, AUROC", home, lowest, "3", note)
+    return figure_row("foreign", "Foreign images told from films, AUROC", home, lowest, "3", note)
 
 
 def _words(name: str) -> str:

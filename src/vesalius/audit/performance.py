@@ -15,6 +15,7 @@ from vesalius.types import Reason
 
 if TYPE_CHECKING:
     from vesalius.audit.options import AuditOptions
+    from vesalius.uncertainty.class_decisions import ClassPolicy
     from vesalius.uncertainty.selective import DecisionPolicy
 
 MEASURES = (
@@ -34,7 +35,12 @@ MEASURES = (
 
 
 def describe_cohort(
-    what: str, answers: Answers, sites: Sequence[str], findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions
+    what: str,
+    answers: Answers,
+    sites: Sequence[str],
+    findings: Sequence[str],
+    policy: DecisionPolicy | ClassPolicy,
+    options: AuditOptions,
 ) -> dict[str, Any]:
     """Returns `cohorts.internal` or `cohorts.external` of audit.json."""
     assessed = answers.take(answers.assessed)
@@ -69,7 +75,7 @@ def describe_cohort(
 
 
 def _evaluate(
-    answers: Answers, findings: Sequence[str], policy: DecisionPolicy, options: AuditOptions
+    answers: Answers, findings: Sequence[str], policy: DecisionPolicy | ClassPolicy, options: AuditOptions
 ) -> dict[str, dict[str, Any]]:
     from vesalius.uncertainty import EvaluationOptions, evaluate
 
@@ -86,7 +92,7 @@ def _evaluate(
     return {name: {key: table[key] for key in (*MEASURES, "ece_null")} for name, table in tables.items()}
 
 
-def describe_curves(answers: Answers, index: int, policy: DecisionPolicy) -> dict[str, Any]:
+def describe_curves(answers: Answers, index: int, policy: DecisionPolicy | ClassPolicy) -> dict[str, Any]:
     """Returns what the figures of one finding draw: reliability, ROC, risk-coverage and the spread of probabilities."""
     known = np.isfinite(answers.labels[:, index])
     truth, p = answers.labels[known, index], answers.probabilities[known, index]

@@ -15,8 +15,8 @@ NOT_AUDITED = (
     "    vesalius audit BUNDLE --store STORE\n"
 )
 SLIDES_NOT_AUDITED = (
-    "## Audit\n\nNot audited: nobody has measured this bundle on slides it was not calibrated on. `vesalius audit` reads films "
-    "only; docs/slide-reading.md says how the answers of `vesalius predict` to labelled slides are measured.\n"
+    "## Audit\n\nNot audited yet: nobody has measured this bundle on slides it was not calibrated on.\n\n"
+    "    vesalius audit BUNDLE --slides LABELS.csv\n"
 )
 
 

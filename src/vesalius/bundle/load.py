@@ -68,8 +68,8 @@ def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
     answering = load_answering(path, device=device)
     if not isinstance(answering, Predictor):
         raise BundleError(
-            f"{answering.reference} reads whole slides, and here films are read: ask it with `vesalius predict BUNDLE SLIDES`; "
-            "docs/slide-reading.md says how its answers are measured"
+            f"{answering.reference} reads whole slides, and here films are read: ask it with `vesalius predict BUNDLE SLIDES`, "
+            "measure it with `vesalius audit BUNDLE --slides LABELS.csv`"
         )
     return answering
 

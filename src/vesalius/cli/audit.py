@@ -11,6 +11,7 @@ import tyro
 from vesalius.audit.options import SUBGROUPS, AuditOptions
 from vesalius.cli import EXIT_GATE_REFUSED, EXIT_OK
 from vesalius.cli.console import Console
+from vesalius.errors import EmptyInput
 
 if TYPE_CHECKING:
     from vesalius.audit.evaluate import AuditResult
@@ -23,18 +24,29 @@ class Command:
     Measures the bundle on the test films of its training sites (internal) and on every film of any other site
     (external), writes one self-contained page and its numbers, and puts the numbers and a model card into the bundle.
 
+    A bundle that was calibrated on slides is measured on the slides that --slides lists, a CSV as `vesalius calibrate` takes it:
+    lines of split `test`, or every line where there is no such column. Slides that it was calibrated on are known by their content
+    and left out. It writes the numbers and the card's section, and no page.
+
         vesalius audit bundles/cxr --store stores/cxr --out report
         vesalius audit bundles/cxr --store stores/cxr --gates gates.toml || echo refused
+        vesalius audit bundles/kidney --slides labels.csv --out report
 
     Exit code 4 when a gate is not met; the report is written all the same.
     """
 
     bundle: tyro.conf.Positional[Path]
     """the bundle's folder; verified before anything else"""
-    store: Path
+    store: Path | None = None
     """a store from `vesalius ingest`, with labels"""
+    slides: Path | None = None
+    """instead of --store, for a bundle of slides: a CSV of slides and what is known of them"""
     out: Path | None = None
-    """a folder for index.html and audit.json; without it, `report` beside the bundle"""
+    """a folder for index.html and audit.json (of slides audit.md); without it, `report` beside the bundle"""
+    features: Path | None = None
+    """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside the bundle"""
+    mpp: float | None = None
+    """for slides: micrometres per pixel of the finest level, where the files do not say"""
     by: str = ",".join(SUBGROUPS)
     """manifest columns that split films into subgroups, comma separated; age_band is made from age_years"""
     gates: Path | None = None
@@ -52,11 +64,30 @@ class Command:
 
     def run(self) -> int:
         """Runs the audit and returns its exit code."""
+        console = Console(json=self.json)
+        if self.slides is not None:
+            from vesalius.cli.audit_slides import audit_labelled_slides
+
+            return audit_labelled_slides(self, console)
+        if self.store is None:
+            raise EmptyInput("say what to measure on: --store STORE for films, or --slides LABELS.csv for whole slides")
         from vesalius.audit.evaluate import audit_bundle
+
+        with console.progress("audit", unit="images") as progress:
+            result = audit_bundle(self.bundle, self.store, self.report, self.options(), progress)
+        self._show(console, result, self.report)
+        return EXIT_GATE_REFUSED if result.refused else EXIT_OK
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.out or self.bundle.resolve().parent / "report"
+
+    def options(self) -> AuditOptions:
+        """Returns what the audit is asked for."""
         from vesalius.audit.gates import read_gates
 
-        console = Console(json=self.json)
-        options = AuditOptions(
+        return AuditOptions(
             by=tuple(word.strip() for word in self.by.split(",") if word.strip()),
             resamples=self.resamples,
             seed=self.seed,
@@ -64,11 +95,6 @@ class Command:
             images=self.images,
             notices=(self.notice,) if self.notice else (),
         )
-        out = self.out or self.bundle.resolve().parent / "report"
-        with console.progress("audit", unit="images") as progress:
-            result = audit_bundle(self.bundle, self.store, out, options, progress)
-        self._show(console, result, out)
-        return EXIT_GATE_REFUSED if result.refused else EXIT_OK
 
     @staticmethod
     def _show(console: Console, result: AuditResult, out: Path) -> None:
@@ -77,13 +103,19 @@ class Command:
         console.table(
             f"{document['bundle']['reference']} on {document['store']['name']}", ("figure", "value", "95 % interval"), rows
         )
-        for gate in document["gates"]:
-            console.say(f"gate {gate['name']}: {'met' if gate['passed'] else 'REFUSED, ' + gate['why']}")
-        for notice in document["notices"]:
-            console.say(notice)
+        show_verdict(console, result)
         console.say(f"report: {out / 'index.html'}")
-        if result.refused:
-            console.say(
-                f"{len(result.refused)} of {len(document['gates'])} gates refused: this audit does not support using the bundle."
-            )
         console.result(document | {"report": str(out / "index.html"), "refused": result.refused})
+
+
+def show_verdict(console: Console, result: AuditResult) -> None:
+    """Prints the gates and what must stand beside the figures."""
+    document = result.document
+    for gate in document["gates"]:
+        console.say(f"gate {gate['name']}: {'met' if gate['passed'] else 'REFUSED, ' + gate['why']}")
+    for notice in document["notices"]:
+        console.say(notice)
+    if result.refused:
+        console.say(
+            f"{len(result.refused)} of {len(document['gates'])} gates refused: this audit does not support using the bundle."
+        )

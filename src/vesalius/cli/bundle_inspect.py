@@ -113,10 +113,8 @@ class Command:
     @staticmethod
     def _show_audit(console: Console, audit: dict[str, Any] | None, kind: str) -> None:
         if audit is None:
-            if kind == ZERO_SHOT_SLIDES:
-                console.say("not audited: docs/slide-reading.md says how the answers of `vesalius predict` are measured")
-            else:
-                console.say("not audited yet: vesalius audit BUNDLE --store STORE")
+            on = "--slides LABELS.csv" if kind == ZERO_SHOT_SLIDES else "--store STORE"
+            console.say(f"not audited yet: vesalius audit BUNDLE {on}")
             return
         figures = audit.get("key_figures", [])
         console.table(

@@ -10,6 +10,8 @@ from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
 from vesalius.errors import BundleError, DuplicateImage, EmptyInput, RunError, VesaliusError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from vesalius.bundle.calibrate import Calibration
@@ -132,20 +134,22 @@ def _read_one(
     with open_slide(slide.path, mpp=command.mpp) as opened:
         if opened.slide_id in read.slide_ids:
             raise DuplicateImage("the same slide stands above under another name; one line a slide")
-        # as `features` and `zeroshot` call it when they are given the folder that this CSV lies in
-        names = (slide.case, f"{table_folder(command)}/{slide.case}")
-        places = [feature_path(command.features_at, name) for name in names]
-        out = next((place for place in places if place.exists()), places[0])
+        out = feature_path(command.features_at, name_with_features(command.features_at, command.slides, slide.case))
         reading = reader.inference.run(opened, out, options=reader.options.extract, progress=progress.patch)
         read.slide_ids.append(opened.slide_id)
     read.outputs.append(reading.output)
     read.kept.append(row)
 
 
-def table_folder(command: Command) -> str:
-    """Returns the name of the folder that the CSV lies in."""
-    assert command.slides is not None
-    return command.slides.resolve().parent.name
+def name_with_features(folder: Path, csv: Path | None, case: str) -> str:
+    """Returns under which name a slide's features lie: as the CSV calls it, or as verbs do that are given the CSV's folder.
+
+    `vesalius features BUNDLE slides/` calls a slide `slides/a.svs`, and `slides/labels.csv` calls it `a.svs`.
+    """
+    from vesalius.bundle.slide import feature_path
+
+    names = [case] if csv is None else [case, f"{csv.resolve().parent.name}/{case}"]
+    return next((name for name in names if feature_path(folder, name).exists()), case)
 
 
 def _what_to_mind(table: SlideLabels, asked: PromptSet) -> list[str]:

@@ -68,7 +68,13 @@ class SlideLabels:
 
 
 def read_slide_labels(
-    path: Path, findings: Sequence[str], *, classes: bool, split: str = SPLIT, sites: Sequence[str] = ()
+    path: Path,
+    findings: Sequence[str],
+    *,
+    classes: bool,
+    split: str = SPLIT,
+    sites: Sequence[str] = (),
+    every: bool = False,
 ) -> SlideLabels:
     """Reads the labels of slides.
 
@@ -79,6 +85,7 @@ def read_slide_labels(
         classes: They exclude each other.
         split: Only slides of this split, where the CSV has a column `split`.
         sites: Only slides of these sites; all without any.
+        every: Keep findings that have no column as well, their labels not known.
 
     Raises:
         LabelsError: As `labels_table.read_labels`; or a key other than `file`, no column of what is asked, a class that is not
@@ -88,7 +95,7 @@ def read_slide_labels(
     table = read_labels(path, words=(CLASS,))
     if table.key != "file":
         raise LabelsError(f"the labels of slides need a column `file` with their paths; {path.name} has {table.key!r}")
-    kept, labels = _classes(table, findings) if classes else _findings(table, findings, path)
+    kept, labels = _classes(table, findings) if classes else _findings(table, findings, path, every=every)
     chosen = [
         (row, of)
         for row, of in zip(table.rows, labels, strict=True)
@@ -110,13 +117,17 @@ def _slide(row: LabelRow, labels: tuple[float, ...], folder: Path) -> LabelledSl
     return LabelledSlide(row.key, folder / row.key, whose, None if site is None else str(site), labels)
 
 
-def _findings(table: LabelsTable, findings: Sequence[str], path: Path) -> tuple[tuple[str, ...], list[tuple[float, ...]]]:
+def _findings(
+    table: LabelsTable, findings: Sequence[str], path: Path, *, every: bool
+) -> tuple[tuple[str, ...], list[tuple[float, ...]]]:
     columns = {_plain(name): at for at, name in enumerate(table.findings)}
-    kept = tuple(name for name in findings if _plain(name) in columns)
-    if not kept:
+    there_are = [name for name in findings if _plain(name) in columns]
+    kept = tuple(findings if every else there_are)
+    if not there_are:
         there = ", ".join(table.findings) or "none"
         raise LabelsError(f"{path.name} has no column of {', '.join(findings)}; it has: {there}; name columns as what is asked")
-    return kept, [tuple(_known(row.labels[columns[_plain(name)]]) for name in kept) for row in table.rows]
+    places = [columns.get(_plain(name)) for name in kept]
+    return kept, [tuple(_known(None if at is None else row.labels[at]) for at in places) for row in table.rows]
 
 
 def _classes(table: LabelsTable, classes: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[float, ...]]]:

@@ -30,6 +30,7 @@ from vesalius.metrics.intervals import (
     ranking_draws,
     summed_draws,
 )
+from vesalius.uncertainty.class_decisions import ClassPolicy
 from vesalius.uncertainty.curves import decision_residuals
 from vesalius.uncertainty.selective import DecisionPolicy
 
@@ -82,7 +83,7 @@ def evaluate(
     logits: Real[np.ndarray, "case finding"] | None = None,
     *,
     findings: Sequence[str] | None = None,
-    policy: DecisionPolicy | None = None,
+    policy: DecisionPolicy | ClassPolicy | None = None,
     options: EvaluationOptions = EvaluationOptions(),
 ) -> Evaluation:
     """Measures probabilities against labels, per finding and macro, with patient-clustered intervals.
@@ -124,7 +125,7 @@ class _Cases:
     labels: Float64[np.ndarray, "case finding"]
     probabilities: Float64[np.ndarray, "case finding"]
     logits: Float64[np.ndarray, "case finding"] | None
-    policy: DecisionPolicy | None
+    policy: DecisionPolicy | ClassPolicy | None
     plan: PatientResamples
     options: EvaluationOptions
 

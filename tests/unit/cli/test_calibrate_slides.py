@@ -20,6 +20,7 @@ from tests.bundles import make_bundle
 from tests.films import film, picture_bytes, save
 from tests.tissue import KINDS, MPP, SIDE, make_tissue_bundle, painter, write_prompts, write_slides
 from vesalius.bundle.slide_predictor import SlidePredictor
+from vesalius.bundle.verify import verify
 from vesalius.bundle.zero_shot_slides import COLUMNS
 from vesalius.cli import main
 from vesalius.slides.read import open_slide
@@ -89,7 +90,7 @@ def test_what_is_locked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = (made / "locked" / "card.md").read_text()
     assert f"patches of {SIDE} px at 4 micrometres per pixel" in card
     assert "exclude each other" in card
-    assert "film" not in card.replace("`vesalius audit` reads films only", "").replace("film of", ""), "it is of slides"
+    assert "film" not in card.replace("film of", ""), "it is of slides"
     assert main(["bundle", "inspect", str(made / "locked")]) == 0
     assert "at 4 micrometres per pixel" in capsys.readouterr().out
     assert main(["bundle", "verify", str(made / "locked")]) == 0
@@ -206,24 +207,32 @@ def test_a_changed_byte_is_caught(made: Path, tmp_path: Path, capsys: pytest.Cap
         assert "text.safetensors" in capsys.readouterr().err
 
 
-def test_findings_that_may_occur_together_have_columns(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+PAIRS = ("--pooling", "mean", "--smoothing", "scores", *CUT)
+
+
+@pytest.fixture(scope="module")
+def pairs(made: Path) -> Path:
+    """A bundle of findings that may occur together; uncertain, unknown, and one asked that nobody labelled."""
     held = {"0": ("1", "0"), "1": ("0", "-1"), "2": ("0", "1")}
     lines = [
         {"file": str(made / f"known/{at:02d}.tif"), "Nodule": held[str(at % 3)][0], "clear_lungs": held[str(at % 3)][1]}
         for at in range(30)
     ]
     lines[0]["Nodule"] = ""
-    words = ["--slides", str(write_labels(tmp_path / "labels.csv", lines)), "--finding", "nodule", "clear lungs", "mass"]
-    more = ["--features", str(tmp_path / "features"), "--prompt-sets", "0", "--pooling", "mean", "--smoothing", "scores", *CUT]
-    assert main(["calibrate", str(made / "bundle"), "--out", str(tmp_path / "pairs"), *words, *more]) == 0
-    said = capsys.readouterr().out
-    assert "each slide was taken as a patient of its own" in said
-    assert "no label of mass; left out" in said
-    predictor = vesalius.load(tmp_path / "pairs")
+    words = ["--slides", str(write_labels(made / "pairs.csv", lines)), "--finding", "nodule", "clear lungs", "mass"]
+    more = ["--features", str(made / "features-of-pairs"), "--prompt-sets", "0", *PAIRS]
+    assert main(["calibrate", str(made / "bundle"), "--out", str(made / "pairs"), *words, *more]) == 0
+    return made / "pairs"
+
+
+def test_findings_that_may_occur_together_have_columns(made: Path, pairs: Path, tmp_path: Path) -> None:
+    predictor = vesalius.load(pairs)
     assert predictor.findings == ("nodule", "clear lungs")
     assert [(row["n"], row["n_positive"]) for row in predictor.description["calibration"]] == [(29, 9), (20, 10)]
-    assert any("patient of its own" in one for one in predictor.description["provenance"]["warnings"])
-    scores = ["--finding", "nodule", "clear lungs", "mass", "--pooling", "mean", "--smoothing", "scores", *CUT]
+    warnings = " ".join(predictor.description["provenance"]["warnings"])
+    assert "each slide was taken as a patient of its own" in warnings
+    assert "no label of mass; left out" in warnings
+    scores = ["--finding", "nodule", "clear lungs", "mass", *PAIRS]
     assert main(["zeroshot", str(made / "bundle"), str(made / "new/00.tif"), "--out", str(tmp_path / "s.jsonl"), *scores]) == 0
     (line,) = lines_of(tmp_path / "s.jsonl")
     answer = predictor.predict(made / "new/00.tif")
@@ -250,6 +259,60 @@ def test_slides_that_cannot_be_read_are_named_and_counted(made: Path, tmp_path: 
     assert str(made / "known") not in said
     left_out = vesalius.load(tmp_path / "locked").description["provenance"]["calibration"]["left_out"]
     assert left_out == {"duplicate_image": 1, "file_missing": 1, "not_an_image": 1}
+
+
+def test_an_audit_measures_the_answers_to_other_slides(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made / "locked", tmp_path / "locked")
+    (tmp_path / "gates.toml").write_text(
+        '[[gate]]\nmeasure = "cohorts.internal.classes.balanced_accuracy.value"\nat_least = 1.01\n'
+    )
+    rows = [{"file": str(made / f"new/{at:02d}.tif"), "patient_id": f"Doe^{at // 2}", "class": KINDS[at % 3]} for at in range(12)]
+    rows.append({"file": str(made / "known/00.tif"), "patient_id": "Doe^0", "class": KINDS[0]})
+    labels = write_labels(tmp_path / "labels.csv", rows)
+    one = ["audit", str(tmp_path / "locked"), "--slides", str(labels), "--out", str(tmp_path / "report"), "--resamples", "50"]
+    assert main([*one, "--gates", str(tmp_path / "gates.toml")]) == 4
+    assert "left out: 1 slides, calibrated on" in capsys.readouterr().out
+    document = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert "Doe" not in json.dumps(document)
+    answers = lines_of(made / "answers.jsonl")
+    table = np.array([[finding["probability"] for finding in line["findings"]] for line in answers])
+    said = np.array([[finding["decision"] for finding in line["findings"]] for line in answers])
+    truth = np.arange(12) % 3
+    internal = document["cohorts"]["internal"]
+    recalls = [(table.argmax(axis=1) == truth)[truth == kind].mean() for kind in range(3)]
+    assert internal["classes"]["balanced_accuracy"]["value"] == pytest.approx(np.mean(recalls))
+    given = (said != "abstain").all(axis=1)
+    assert internal["classes"]["coverage"]["value"] == pytest.approx(given.mean())
+    wrong = said[given, truth[given]] != "present"
+    assert internal["classes"]["error_answered"]["value"] == pytest.approx(wrong.mean())
+    assert (internal["n_films"], internal["n_patients"]) == (12, 6)
+    assert "sensitivity" not in internal["findings"]["keratin"], "classes have no threshold of their own"
+    verified = verify(tmp_path / "locked")
+    assert verified.audited
+    assert verified.id == vesalius.load(made / "locked").id, "an audit changes nothing of what answers"
+    card = (tmp_path / "locked" / "card.md").read_text()
+    assert (tmp_path / "report" / "audit.md").read_text() in card
+    assert "12 slides of 6 patients" in card
+    assert "Left out: 1 calibrated on" in card
+    assert main(["bundle", "inspect", str(tmp_path / "locked")]) == 0
+    assert "Balanced accuracy, internal" in capsys.readouterr().out
+
+
+def test_an_audit_of_findings(made: Path, pairs: Path, tmp_path: Path) -> None:
+    shutil.copytree(pairs, tmp_path / "pairs")
+    rows = [
+        {"file": f"{at:02d}.tif", "site": "North" if at < 8 else "South", "nodule": str(int(at % 3 == 0)), "Mass": "1"}
+        for at in range(12)
+    ]
+    labels = write_labels(made / "new" / "labels.csv", [*rows, {**rows[0], "file": "nowhere.tif"}])
+    one = ["audit", str(tmp_path / "pairs"), "--slides", str(labels), "--out", str(tmp_path / "report"), "--resamples", "50"]
+    assert main(one) == 3, "one could not be read"
+    document = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert document["slides"]["left_out"] == {"file_missing": 1}
+    found = document["cohorts"]["internal"]["findings"]
+    assert (found["nodule"]["n"], found["nodule"]["n_positive"], found["clear lungs"]["n"]) == (12, 4, 0)
+    assert document["cohorts"]["external"] is None, "it knows no site, so none is another"
+    assert any("patient_id" in notice for notice in document["notices"])
 
 
 def test_films_and_slides_are_not_mixed_up(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +343,11 @@ def test_films_and_slides_are_not_mixed_up(made: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("verb", "said"),
     [
-        (["audit", "LOCKED", "--store", "nowhere"], "reads whole slides"),
+        (["audit", "LOCKED", "--store", "nowhere"], "vesalius audit BUNDLE --slides"),
+        (["audit", "LOCKED"], "--slides LABELS.csv for whole slides"),
+        (["audit", "FILMS", "--slides", "LABELS"], "audit it with --store STORE"),
+        (["audit", "LOCKED", "--slides", "LABELS", "--store", "s"], "leave it out"),
+        (["audit", "LOCKED", "--slides", "LABELS"], "none of 1 slides is readable"),
         (["zeroshot", "LOCKED", "x", "--finding", "y", "--out", "z"], "expected image-text"),
         (["predict", "LOCKED", "NEW", "--out", "z", "--sr", "reports"], "leave --sr out"),
         (["predict", "FILMS", "NEW", "--out", "z", "--mpp", "1"], "--features and --mpp are of slides"),
@@ -295,6 +362,7 @@ def test_other_verbs_say_the_next_step(
     make_bundle(tmp_path / "films")
     (tmp_path / "x").write_text("no film")
     places = {"LOCKED": made / "locked", "BUNDLE": made / "bundle", "NEW": made / "new", "FILMS": tmp_path / "films"}
+    places["LABELS"] = made / "labels.csv"
     assert main([str(places.get(word, word)) for word in verb]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "z").exists()
