@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from vesalius.errors import BundleError, EmptyInput
+from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 
 if TYPE_CHECKING:
     import torch
@@ -195,9 +195,19 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 
 def device_of(name: str) -> Any:
-    """Returns a torch device by name; `auto` takes an accelerator where there is one."""
+    """Returns a torch device by name; `auto` takes an accelerator where there is one.
+
+    Raises:
+        ValueOutOfRange: No device of this machine.
+    """
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):  # each kind of device raises its own
+        words = f"torch has no device {name!r} on this machine; take --device cpu or auto, and see `vesalius doctor`"
+        raise ValueOutOfRange(words) from None
+    return device

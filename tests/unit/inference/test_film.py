@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.bundles import PREPROCESSING, SIZE_PX, make_film, make_network
-from vesalius.errors import BundleError, EmptyInput
+from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 from vesalius.inference.film import VIEWS, FilmInference, FilmView, NetworkOutput, join, look
 
 FILMS = [make_film(seed) for seed in range(3)]
@@ -118,6 +118,9 @@ def test_what_cannot_infer_is_refused() -> None:
         FilmInference([Brightness(1.0)], PREPROCESSING, views=(FilmView(rotate_deg=4.0),))
     with pytest.raises(BundleError, match="float32, bfloat16"):
         FilmInference([Brightness(1.0)], PREPROCESSING, precision="float8")  # type: ignore[arg-type]
+    for device in ("nonsense", "cuda:99"):
+        with pytest.raises(ValueOutOfRange, match="--device cpu"):
+            FilmInference([Brightness(1.0)], PREPROCESSING, device=device)
     with pytest.raises(EmptyInput, match="no network output"):
         join([])
 
