@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vesalius.errors import RunError
-from vesalius.models.clip import ImageTextModel
+from vesalius.errors import BundleError, RunError, VesaliusError
+from vesalius.models.clip import VISION_ENCODERS, ImageTextModel
+from vesalius.models.clip_config import build_config
 from vesalius.training import state
 from vesalius.training.fit import Plan, fit
 from vesalius.training.image_text_options import ImageTextOptions, Score
@@ -87,17 +88,37 @@ def train_image_text(
     start = begin_text(options.init_text) if options.init_text else Start()
     start = begin_from(options.init_from) if options.init_from else start
     fabric = fabric or launch(options)
-    if fabric.is_global_zero:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        save_toml(options, folder.settings)
-    tokenizer = make_tokenizer(fabric, folder.path / TOKENIZER, options, start.tokenizer, material.words)
-    setting = settle(options, material, start, tokenizer)
-    learner = build_learner(options, setting, start)
+    setting, learner = begin(fabric, folder, options, material, start)
     task = make_task(fabric, options, setting)
     standing = fit(fabric, learner, task, make_plan(options, setting), options.optimization, folder, progress)
     if fabric.is_global_zero:
         describe(folder, options, setting, standing)
     return RunSummary(folder.path, films_of(setting), setting.score, state.finite(standing.best), standing.seconds, setting.notes)
+
+
+def begin(
+    fabric: Fabric, folder: RunFolder, options: ImageTextOptions, material: Material, start: Start
+) -> tuple[Setting, state.Learner]:
+    """Settles all before the first step; a run that cannot begin leaves no settings behind that would refuse the next.
+
+    Raises:
+        VesaliusError: As `train_image_text`.
+    """
+    begun, tokens = folder.settings.is_file(), folder.path / TOKENIZER
+    given = tokens.is_file()  # a sweep's runs speak one language
+    if fabric.is_global_zero:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_toml(options, folder.settings)
+    try:
+        tokenizer = make_tokenizer(fabric, tokens, options, start.tokenizer, material.words)
+        setting = settle(options, material, start, tokenizer)
+        return setting, build_learner(options, setting, start)
+    except VesaliusError:
+        if fabric.is_global_zero and not begun:
+            folder.settings.unlink()
+            if not given:
+                tokens.unlink(missing_ok=True)
+        raise
 
 
 def refuse_impossible(options: ImageTextOptions) -> None:
@@ -106,7 +127,7 @@ def refuse_impossible(options: ImageTextOptions) -> None:
     Raises:
         RunError: Names the setting, what was got and what is possible.
     """
-    refuse_counts(options, {**LEAST, "contrasted": 2, "keep": 1, "embedding_dim": 1})
+    refuse_counts(options, {**LEAST, "contrasted": 2, "keep": 1, "embedding_dim": 1, "context_length": 3})
     processes = options.devices * options.nodes
     if options.contrasted < options.batch_size:
         raise RunError(
@@ -118,6 +139,10 @@ def refuse_impossible(options: ImageTextOptions) -> None:
             f"--contrast-batch {options.contrasted} and --batch-size {options.batch_size} on {processes} processes: the first must "
             "be a multiple of the processes, the second at least as many"
         )
+    if not options.sharpness > 0:
+        raise RunError(f"--sharpness is {options.sharpness:g}; expected a number above 0")
+    if not options.init_from:
+        refuse_size(options)
     if options.augmentation.mixup > 0 or options.augmentation.cutmix > 0:
         raise RunError("a report speaks of one film: leave out --mixup and --cutmix")
     if options.init_from and options.init_text:
@@ -126,6 +151,26 @@ def refuse_impossible(options: ImageTextOptions) -> None:
         raise RunError("--init-from and --init-text bring their own tokenizer: leave out --tokenizer")
     if options.texts and options.recipe == "clip":
         raise RunError("--texts has reports without films, which the recipe clip cannot use; take --recipe medclip")
+
+
+def refuse_size(options: ImageTextOptions) -> None:
+    """Refuses squares that the encoder of films cannot see, or would see without their rim.
+
+    Raises:
+        RunError: Names the size and what fits.
+    """
+    tower = build_config(options.vision, options.text, size_px=options.size_px).vision
+    patch = int(tower.settings.get("patch_size", 1))
+    if options.size_px % patch:
+        raise RunError(f"--size {options.size_px} is no multiple of the {patch} pixels of a patch of {options.vision}; name one")
+    words = f"--size {options.size_px}: {options.vision} cannot see squares of {options.size_px} pixels"
+    try:
+        with torch.device("meta"), torch.inference_mode():  # shapes alone: nothing is computed
+            VISION_ENCODERS[tower.kind](tower)(torch.zeros(1, tower.channels, tower.size_px, tower.size_px))
+    except BundleError as error:
+        raise RunError(f"{words}: {error}") from None
+    except RuntimeError:
+        raise RunError(f"{words}, they are too small for its layers; 224 is usual") from None
 
 
 def build_learner(options: ImageTextOptions, setting: Setting, start: Start) -> state.Learner:

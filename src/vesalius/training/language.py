@@ -109,7 +109,7 @@ def train_language(options: LanguageOptions, progress: ProgressCallback | None =
         EmptyInput: No word is shared by enough patients, or a file without texts.
         RunError: No texts, the folder holds a run with other settings, or the loss stopped being a number.
     """
-    refuse_counts(options, {**LEAST, "accumulate": 1})
+    refuse_counts(options, {**LEAST, "accumulate": 1, "context_length": 3})
     if options.batch_size < options.devices * options.nodes * options.accumulate:
         raise RunError(f"--batch-size {options.batch_size} cannot be split over devices x nodes x accumulate")
     train, validation = (gather_texts(options, split) for split in ("train", "validation"))
@@ -117,10 +117,12 @@ def train_language(options: LanguageOptions, progress: ProgressCallback | None =
     if begun_before(folder, options) and folder.model.is_file():
         return finished(folder, read)
     fabric = launch(options)
-    if fabric.is_global_zero:
+    if fabric.is_global_zero and not folder.settings.is_file():
         folder.path.mkdir(parents=True, exist_ok=True)
-        save_toml(options, folder.settings)
+        (folder.path / TOKENIZER).unlink(missing_ok=True)  # of a start that came to nothing
     tokenizer = make_tokenizer(fabric, folder.path / TOKENIZER, options, None, train)
+    if fabric.is_global_zero:
+        save_toml(options, folder.settings)
     text = build_config("vit-tiny", options.text, vocabulary=tokenizer.vocabulary, context_length=options.context_length).text
     steps = options.steps if options.steps is not None else max(1, round(options.epochs * len(train) / options.batch_size))
     plan = Plan(

@@ -42,7 +42,7 @@ from vesalius.training.prompts_data import (
 from vesalius.training.prompts_options import FULL, PromptsOptions
 from vesalius.training.prompts_run import CURVE, KIND, read_curve
 from vesalius.training.prompts_task import Setting, build_generator, hand_written, make_task, read_generator, score
-from vesalius.training.recipe import begun_before, signature
+from vesalius.training.recipe import begun_before, refuse_accelerator, refuse_optimization, signature
 from vesalius.training.run import FORMAT, RunFolder
 from vesalius.zeroshot.learned_prompts import design_for, freeze
 from vesalius.zeroshot.prompt_file import load_prompts
@@ -129,6 +129,8 @@ def points_of(options: PromptsOptions) -> tuple[str, ...]:
     for name in ("repeats", "steps", "batch_size", "evaluations", "save_every"):
         if getattr(options, name) < 1:
             raise RunError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
+    refuse_accelerator(options.accelerator)
+    refuse_optimization(options.optimization)
     if options.score_on == "validation" and options.evaluations > 1:
         raise RunError(
             f"with --evaluations {options.evaluations} the validation films choose the weights, and would flatter them; take "

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,11 +19,12 @@ from tests.image_text import make_image_text_bundle
 from tests.reports import PLANTED, WORDS, square_reports, tiny
 from vesalius.datasets.augmentation import AugmentationOptions
 from vesalius.datasets.store import Store
-from vesalius.errors import LabelsError, RunError
+from vesalius.errors import EmptyInput, LabelsError, RunError, ValueOutOfRange
 from vesalius.models.clip import ImageTextModel
+from vesalius.models.clip_config import VisionEncoder
 from vesalius.models.tokenizer import Tokenizer
 from vesalius.training.fit import Task
-from vesalius.training.image_text import load_image_text_run, make_plan, train_image_text
+from vesalius.training.image_text import load_image_text_run, make_plan, refuse_impossible, train_image_text
 from vesalius.training.image_text_options import ContrastOptimization, ImageTextOptions
 from vesalius.training.image_text_setting import gather, settle
 from vesalius.training.image_text_start import Start
@@ -328,14 +329,47 @@ def test_going_on_from_a_run_or_a_bundle(store: Store, tmp_path: Path) -> None:
         ({"sites": ("C",)}, "no site C"),
         ({"batch_size": 4000}, "a step needs 4000"),
         ({"precision": "16-mixed"}, "needs a GPU"),
+        ({"accelerator": "gpu"}, "no GPU"),
+        ({"context_length": 2}, "--context-length is 2"),
+        ({"size_px": 30}, "--size 30 is no multiple of the 16 pixels"),
+        ({"size_px": 8}, "--size 8 is no multiple of the 16 pixels"),
+        ({"vision": "swin-tiny"}, "swin-tiny cannot see squares of 32 pixels"),
+        ({"vision": "vit-conv-small", "size_px": 40}, "a multiple of 16; got 40"),
+        ({"recipe": "medclip", "sharpness": -1.0}, "--sharpness"),
+        ({"optimization": ContrastOptimization(learning_rate=-1.0)}, "--learning-rate is -1"),
+        ({"optimization": ContrastOptimization(learning_rate=math.nan)}, "--learning-rate is nan"),
+        ({"optimization": ContrastOptimization(warmup=3.0)}, "--warmup is 3"),
+        ({"optimization": ContrastOptimization(ema_decay=2.0)}, "--ema-decay is 2"),
+        ({"optimization": ContrastOptimization(swa=-0.1)}, "--swa is -0.1"),
+        ({"optimization": ContrastOptimization(clip_norm=-1.0)}, "--clip-norm is -1"),
+        ({"optimization": ContrastOptimization(weight_decay=-1.0)}, "--weight-decay is -1"),
+        ({"optimization": ContrastOptimization(momentum=1.0)}, "--momentum is 1"),
+        ({"optimization": ContrastOptimization(text_rate=-1.0)}, "--text-rate is -1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
-    changes: dict[str, Any], words: str, store: Store, tmp_path: Path
+    changes: dict[str, Any], words: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(RunError, match=re.escape(words)):
         train_image_text(options_for(store, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("vision", get_args(VisionEncoder))
+def test_every_encoder_sees_films_of_the_usual_size(vision: str, store: Store, tmp_path: Path) -> None:
+    refuse_impossible(options_for(store, tmp_path, vision=vision, size_px=224))
+
+
+@pytest.mark.parametrize(("before", "error"), [({"minimum_patients": 99}, EmptyInput), ({"vocabulary": 3}, ValueOutOfRange)])
+def test_a_run_that_could_not_begin_leaves_nothing_that_refuses_the_next(
+    before: dict[str, Any], error: type[Exception], store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        train_image_text(options_for(store, tmp_path / "run", **before))
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    train_image_text(options_for(store, tmp_path / "run"))
 
 
 def test_an_unknown_finding_and_a_score_that_cannot_be(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.reports import PLANTED, square_reports, tiny
 from vesalius.datasets.store import Store
-from vesalius.errors import RunError
+from vesalius.errors import EmptyInput, RunError
 from vesalius.models.clip_config import build_config
 from vesalius.training.image_text import load_image_text_run, train_image_text
 from vesalius.training.image_text_options import ContrastOptimization, ImageTextOptions
@@ -104,6 +104,9 @@ def test_texts_of_a_file_and_what_cannot_be(store: Store, run: LanguageOptions, 
     assert train_language(options_for(tmp_path / "run", texts=file)).nothing_to_do
     with pytest.raises(RunError, match="--texts FILE"):
         train_language(options_for(tmp_path / "none"))
+    with pytest.raises(EmptyInput, match="99 or more patients"):
+        train_language(options_for(tmp_path / "first", store=store.path, minimum_patients=99))
+    train_language(options_for(tmp_path / "first", store=store.path, steps=1))  # and nothing refuses the next
     with pytest.raises(RunError, match="cannot be split"):
         train_language(options_for(tmp_path / "none", texts=file, batch_size=2, accumulate=3))
     with pytest.raises(RunError, match="recipe language"):

@@ -16,7 +16,7 @@ from vesalius.datasets.store import Store
 from vesalius.errors import LabelsError, PromptsError, RunError, StoreError
 from vesalius.models.preprocessing import Preprocessing
 from vesalius.training.prompts import points_of, train_prompts, words_for
-from vesalius.training.prompts_options import PromptsOptions
+from vesalius.training.prompts_options import PromptOptimization, PromptsOptions
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,15 @@ def test_a_finished_run_on_another_store_or_bundle_is_not_taken_for_this_one(giv
     make_image_text_bundle(tmp_path / "bundle", name="other")
     with pytest.raises(RunError, match="another bundle"):
         train_prompts(settings)
+
+
+def test_rates_and_devices_that_cannot_be(given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(RunError, match="--learning-rate is -1"):
+        train_prompts(options(given, tmp_path / "run", optimization=PromptOptimization(learning_rate=-1.0)))
+    with pytest.raises(RunError, match="no GPU"):
+        train_prompts(options(given, tmp_path / "run", accelerator="gpu"))
 
 
 def test_films_that_choose_weights_do_not_score_them(given: Path, tmp_path: Path) -> None:
