@@ -42,7 +42,7 @@ from vesalius.zeroshot.prompts import PromptSet, prompts_for
 
 if TYPE_CHECKING:
     from vesalius.bundle.image_text import ImageTextBundle
-    from vesalius.bundle.predictor import Predictor
+    from vesalius.bundle.predictor import Locked
     from vesalius.models.image_tower import ImageTower
     from vesalius.types import Image
 
@@ -260,7 +260,7 @@ def question_of(asked: PromptSet, options: WordOptions, **more: Any) -> str:
 
 
 def zeroshot(
-    bundle: ImageTextBundle | Predictor,
+    bundle: ImageTextBundle | Locked,
     image: Image,
     texts: Sequence[str] | PromptSet | str | Path,
     *,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from vesalius.bundle.predictor import Locked, foreign
 from vesalius.bundle.slide import SideFiles, draw_maps, feature_path
+from vesalius.errors import OtherKind
 from vesalius.inference.slide import ExtractOptions
 from vesalius.slides.read import Slide, open_slide
-from vesalius.types import Finding, Prediction
+from vesalius.types import Finding, Image, Prediction
 
 if TYPE_CHECKING:
     from vesalius.inference.slide_words import SlideInference
@@ -54,7 +55,12 @@ class SlidePredictor(Locked):
         return self.inference.rule.grid.mpp
 
     def predict(
-        self, slide: str | Path | Slide, case: str | None = None, *, features: str | Path | None = None, mpp: float | None = None
+        self,
+        slide: str | Path | Slide | Image,
+        case: str | None = None,
+        *,
+        features: str | Path | None = None,
+        mpp: float | None = None,
     ) -> Prediction:
         """Answers one slide.
 
@@ -65,8 +71,11 @@ class SlidePredictor(Locked):
             mpp: Micrometres per pixel of level 0, where the file does not say.
 
         Raises:
+            OtherKind: A film, as `vesalius.read` gives it.
             VesaliusError: What `open_slide` and `extract_features` raise: a file that is no slide, no scale, no tissue.
         """
+        if isinstance(slide, Image):
+            raise OtherKind(f"this is a film, and {self.reference} reads whole slides: pass the path of a slide")
         return self.answer(slide, case, ReadOptions(None if features is None else Path(features), mpp))
 
     def answer(

@@ -53,8 +53,8 @@ class Command:
 
         vesalius calibrate bundles/chexzero --store stores/cxr --prompts chexpert --out bundles/words
 
-    With --slides it does the same for whole slides; the new bundle answers `predict` with slides. The CSV has a column `file`
-    (paths from its own folder), optional `patient_id`, `site` and `split` (then only lines of `calibration` are used), and a
+    With --slides it does the same for whole slides; the new bundle answers `predict` and `audit` with slides. The CSV has a column
+    `file` (paths from its own folder), optional `patient_id`, `site` and `split` (then only lines of `calibration` are used), and a
     column a finding (1, 0, -1 uncertain, blank unknown), or for prompts of classes one column `class`. A slide that cannot be read
     is named and left out, and the exit code is 3 then. Run again, it takes up the features that are there.
 
@@ -74,8 +74,7 @@ class Command:
     finding: tuple[str, ...] = ()
     """of an image-text bundle: what it is asked, each text against "no TEXT" """
     prompts: str | None = None
-    """of an image-text bundle, instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih (films), lung, renal,
-    organs (slides)"""
+    """of an image-text bundle, instead of --finding: a prompt file (YAML), or one of ours: chexpert, nih, lung, renal, organs"""
     average: Literal["embeddings", "logits"] = "embeddings"
     """of an image-text bundle: over synonyms and templates, the mean of their embeddings or of their cosines"""
     sites: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
-from vesalius.errors import BundleError, DuplicateImage, EmptyInput, RunError, VesaliusError
+from vesalius.errors import BundleError, DuplicateImage, EmptyInput, MissingDependency, RunError, VesaliusError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +110,8 @@ def read_slides(command: Command, console: Console, reader: SlideWords, table: S
         for row, slide in enumerate(table.slides):
             try:
                 _read_one(command, reader, slide, row, read, all_of_them)
+            except MissingDependency:
+                raise
             except (VesaliusError, OSError) as error:
                 code = error.code if isinstance(error, VesaliusError) else "unreadable"
                 why = str(error) if isinstance(error, VesaliusError) else error.strerror or type(error).__name__

@@ -70,7 +70,7 @@ class Command:
         from vesalius.cli.predict_slides import predict_slides
 
         console = Console(json=self.json)
-        written = [path for path in (self.out, self.sr, self.heatmap, self.features_at) if path is not None]
+        written = [path for path in (self.out, self.sr, self.heatmap, self.features) if path is not None]
         cases = list_cases(self.paths, leave_out=[*written, self.bundle])
         predictor = load_answering(self.bundle, device=self.device)
         if isinstance(predictor, Predictor):

@@ -16,13 +16,14 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 
 import vesalius
-from tests.bundles import make_bundle
+from tests.bundles import make_bundle, make_film
 from tests.films import film, picture_bytes, save
 from tests.tissue import KINDS, MPP, SIDE, make_tissue_bundle, painter, write_prompts, write_slides
 from vesalius.bundle.slide_predictor import SlidePredictor
 from vesalius.bundle.verify import verify
 from vesalius.bundle.zero_shot_slides import COLUMNS
 from vesalius.cli import main
+from vesalius.errors import OtherKind
 from vesalius.slides.read import open_slide
 from vesalius.uncertainty import OodGate
 
@@ -174,6 +175,8 @@ def test_python_says_what_the_command_says(made: Path) -> None:
         by_slide = predictor.predict(slide, "new/00.tif", features=made / "features").to_json()
     assert without_time(by_path) == without_time(by_slide) == without_time(line)
     assert not list(made.glob("new/*.h5")), "nothing is kept that nobody asked for"
+    with pytest.raises(OtherKind, match="pass the path of a slide"):
+        predictor.predict(make_film(1))
 
 
 def test_a_heat_map_of_each_class(made: Path, tmp_path: Path) -> None:
@@ -334,8 +337,12 @@ def test_films_and_slides_are_not_mixed_up(made: Path, tmp_path: Path, capsys: p
     assert main(["predict", str(made / "locked"), str(study), "--out", str(tmp_path / "c.jsonl")]) == 0
     assert "2 files in folders are no slides and were passed over" in capsys.readouterr().out
     make_bundle(tmp_path / "films")
-    assert main(["predict", str(tmp_path / "films"), slide, "--out", str(tmp_path / "d.jsonl")]) == 3
-    (line,) = lines_of(tmp_path / "d.jsonl")
+    (tmp_path / "features").mkdir()
+    shutil.copy(study / "IM1.dcm", tmp_path / "features" / "IM3.dcm")
+    more = [slide, str(tmp_path / "features")]
+    assert main(["predict", str(tmp_path / "films"), *more, "--out", str(tmp_path / "d.jsonl")]) == 3
+    line, film_called_features = lines_of(tmp_path / "d.jsonl")
+    assert film_called_features["error"] is None, "a folder of films may be called so"
     assert line["error"]["code"] == "other_kind"
     assert "vesalius zeroshot" in line["error"]["message"]
 
