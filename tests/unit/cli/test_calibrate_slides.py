@@ -337,11 +337,11 @@ def test_films_and_slides_are_not_mixed_up(made: Path, tmp_path: Path, capsys: p
     assert main(["predict", str(made / "locked"), str(study), "--out", str(tmp_path / "c.jsonl")]) == 0
     assert "2 files in folders are no slides and were passed over" in capsys.readouterr().out
     make_bundle(tmp_path / "films")
-    (tmp_path / "features").mkdir()
-    shutil.copy(study / "IM1.dcm", tmp_path / "features" / "IM3.dcm")
-    more = [slide, str(tmp_path / "features")]
-    assert main(["predict", str(tmp_path / "films"), *more, "--out", str(tmp_path / "d.jsonl")]) == 3
-    line, film_called_features = lines_of(tmp_path / "d.jsonl")
+    own = tmp_path / "own"
+    (own / "features").mkdir(parents=True)
+    shutil.copy(study / "IM1.dcm", own / "features" / "IM3.dcm")
+    assert main(["predict", str(tmp_path / "films"), slide, str(own), "--out", str(own / "d.jsonl")]) == 3
+    line, film_called_features = lines_of(own / "d.jsonl")
     assert film_called_features["error"] is None, "a folder of films may be called so"
     assert line["error"]["code"] == "other_kind"
     assert "vesalius zeroshot" in line["error"]["message"]
