@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Pixels = Float[np.ndarray, "height width"]
 """Grey values in [0, 1]; a denser body part is brighter."""
+
+EvidenceKind = Literal["logits", "contrasts"]
+"""What a heat map shows: patch `logits`, which were pooled into the finding's own, or patches' `contrasts` with words over the
+learned temperature; the film's own contrast is not made of those."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called as `progress(done, total)` by every long job; only `cli` turns it into a bar."""
@@ -129,7 +133,8 @@ class Prediction:
         findings: In the bundle's order; empty if `error` is set.
         ood: None if the bundle has no gate or the case failed.
         seconds: Wall time spent on this case.
-        evidence: Patch logits (finding, height, width) over the padded square the network saw; None where not asked for.
+        evidence: Of every patch (finding, height, width), over the film's padded square; None where not asked for.
+        evidence_of: What these numbers are.
     """
 
     case: str
@@ -141,6 +146,7 @@ class Prediction:
     error: Failure | None = None
     seconds: float = math.nan
     evidence: Float[np.ndarray, "finding height width"] | None = None
+    evidence_of: EvidenceKind = "logits"
 
     def __getitem__(self, name: str) -> Finding:
         """Returns the finding of that name.

@@ -211,6 +211,7 @@ class FilmWords:
                     warnings=(*image.warnings, *([problem] if problem else []), *self.asked.warnings),
                     seconds=share_s,
                     evidence=None if maps is None else maps[at],
+                    evidence_of="contrasts",
                     more=self._more(at, spread, scores),
                 )
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
-from vesalius.bundle.format import reference
+from vesalius.bundle.format import ZERO_SHOT, reference
 from vesalius.dicom.quality import quality_problem
 from vesalius.types import Decision, Finding, OutOfDistribution, Prediction, Reason
 
@@ -139,6 +139,7 @@ class Predictor(Locked):
             warnings=(*image.warnings, *([obstacle.words] if obstacle else [])),
             seconds=time.perf_counter() - started,
             evidence=None if output.evidence is None else output.evidence[0],
+            evidence_of="contrasts" if self.description.get("kind") == ZERO_SHOT else "logits",
         )
 
     def predict_batch(

@@ -184,7 +184,8 @@ def _write_table(answer: SlideAnswer, folder: Path) -> None:
 
 def draw_maps(slide: Slide, prediction: Prediction, reading: SlideReading, said: Sequence[str], files: SideFiles) -> None:
     """Writes a heat map and a pyramid of each finding, where `files` asks for them; `said` is what stands above each picture."""
-    from vesalius.reporting.slide_map import PatchScores, draw_map, file_name, write_pyramid
+    from vesalius.reporting.file_names import file_name
+    from vesalius.reporting.slide_map import PatchScores, draw_map, write_pyramid
 
     case, side = prediction.case, reading.features.side_level0 or 0.0
     for at, finding in enumerate(prediction.findings):

@@ -2,15 +2,16 @@
 
 What is shown is the network's own patch logits, the very numbers that were pooled into the finding's logit; nothing is computed
 after the fact. They are not probabilities, and the colour bar says so. The scale is fixed, so that two films can be compared:
-no colour below 0, where a patch speaks against the finding, and full colour from 4. Of a film that was read by words it is each
-patch's contrast with the words, times the learned 1 / temperature.
+no colour below 0, where a patch speaks against the finding, and full colour from 4. Of a film that was read by words, calibrated or
+not, it is each patch's contrast with the words times the learned 1 / temperature: on one scale for all films, but the film's own
+contrast is not made of it.
 
 Colours: the upper half of viridis (van der Walt and Smith, CC0): brighter is more in every form of colour vision.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,7 +22,8 @@ from jaxtyping import Float, Float32, UInt8
 
 from vesalius.dicom.resample import content_box, resize_to_square
 from vesalius.errors import EmptyInput, ShapeMismatch
-from vesalius.types import Decision, Finding, Image, Prediction
+from vesalius.reporting.file_names import file_name
+from vesalius.types import Decision, EvidenceKind, Finding, Image, Prediction
 
 LOGIT_LOW, LOGIT_HIGH = 0.0, 4.0
 CONTOUR = (LOGIT_LOW + LOGIT_HIGH) / 4
@@ -32,8 +34,12 @@ COLOURS = np.array([(33, 145, 140), (53, 183, 121), (144, 215, 67), (253, 231, 3
 OPACITY = 0.5
 INK, PALE, PAPER = (240, 240, 236), (164, 168, 172), (20, 22, 26)
 
-_MARGIN, _BAND, _FOOT, _BAR = 20, 92, 48, 132
-_LEAST_WIDTH = 640
+EVIDENCE: dict[EvidenceKind, str] = {"logits": "patch logits", "contrasts": "patches' contrasts with the words / temperature"}
+"""What the foot of a picture calls the evidence."""
+
+_MARGIN, _BAND, _FOOT, _BAR = 20, 92, 28, 132
+_LINE = 20
+_LEAST_WIDTH, _LEAST_HEIGHT = 640, 220
 
 Picture = UInt8[np.ndarray, "rows columns 3"]
 Map = Float32[np.ndarray, "rows columns"]
@@ -65,20 +71,25 @@ def overlay(image: Image, evidence: Float[np.ndarray, "height width"], *, side_p
     return picture
 
 
-def captioned(image: Image, finding: Finding, evidence: Float[np.ndarray, "height width"], bundle: str) -> PIL.Image.Image:
+def captioned(
+    image: Image, finding: Finding, evidence: Float[np.ndarray, "height width"], bundle: str, evidence_of: EvidenceKind = "logits"
+) -> PIL.Image.Image:
     """Returns the overlay with what was decided above it, the colour bar beside it, and what it is not below it."""
     film = PIL.Image.fromarray(overlay(image, evidence))
-    size = (max(film.width + 2 * _MARGIN + _BAR, _LEAST_WIDTH), film.height + _BAND + _FOOT)
-    canvas = PIL.Image.new("RGB", size, PAPER)
+    strongest = f"strongest patch {float(np.max(evidence)):+.1f}"
+    parts = (f"{EVIDENCE[evidence_of]}, not probabilities; {strongest}", bundle, "not for medical use")
+    font = _font(15)
+    width = max(film.width + 2 * _MARGIN + _BAR, _LEAST_WIDTH, *(round(font.getlength(part)) + 2 * _MARGIN + 20 for part in parts))
+    foot = _wrapped(parts, width - 2 * _MARGIN)
+    below = _BAND + max(film.height, _LEAST_HEIGHT)
+    canvas = PIL.Image.new("RGB", (width, below + _FOOT + _LINE * len(foot)), PAPER)
     canvas.paste(film, (_MARGIN, _BAND))
     draw = PIL.ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, 16), _heading(finding), font=_font(30), fill=INK)
+    _draw_heading(draw, finding, width - 2 * _MARGIN)
     draw.text((_MARGIN, 56), _subheading(finding), font=_font(19), fill=PALE)
-    strongest = f"strongest patch {float(np.max(evidence)):+.1f}"
-    what = "patch logits" if finding.decision is not None else "patches' contrasts with the words / temperature"
-    foot = f"{what}, not probabilities; {strongest} · {bundle} · not for medical use"
-    draw.text((_MARGIN, size[1] - _FOOT + 14), foot, font=_font(15), fill=PALE)
-    _draw_bar(canvas, draw, _MARGIN + film.width + 22, _BAND, film.height)
+    for number, line in enumerate(foot):
+        draw.text((_MARGIN, below + 14 + _LINE * number), line, font=font, fill=PALE)
+    _draw_bar(canvas, draw, _MARGIN + film.width + 22, _BAND, max(film.height, _LEAST_HEIGHT))
     return canvas
 
 
@@ -95,14 +106,10 @@ def save_overlays(prediction: Prediction, image: Image, folder: str | Path) -> l
     stem = PurePosixPath(prediction.case).name  # whole: names of numbers and dots differ behind the last one
     paths = []
     for finding, evidence in zip(prediction.findings, prediction.evidence, strict=True):
-        path = folder / f"{stem}.{re.sub(r'[^A-Za-z0-9]+', '_', finding.name)}.png"
-        captioned(image, finding, evidence, prediction.bundle).save(path)
+        path = folder / f"{stem}.{file_name(finding.name)}.png"
+        captioned(image, finding, evidence, prediction.bundle, prediction.evidence_of).save(path)
         paths.append(path)
     return paths
-
-
-def _heading(finding: Finding) -> str:
-    return finding.name if finding.decision is None else f"{finding.name}: {finding.decision}"
 
 
 def _subheading(finding: Finding) -> str:
@@ -112,6 +119,27 @@ def _subheading(finding: Finding) -> str:
     if finding.probability is None:
         return f"contrast {finding.logit:+.3g}, no probability"
     return f"calibrated probability {finding.probability:.2f}"
+
+
+def _wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Returns the parts on as few lines as they fit on, none of them cut."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]} · {part}" if lines else part
+        if lines and _font(15).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def _draw_heading(draw: PIL.ImageDraw.ImageDraw, finding: Finding, width: int) -> None:
+    """Writes finding and decision in a size at which they fit; a name that is longer still is cut, the decision never."""
+    name, decided = finding.name, "" if finding.decision is None else f": {finding.decision}"
+    font = _font(next((size for size in (30, 24, 18) if _font(size).getlength(name + decided) <= width), 18))
+    while font.getlength(name + decided) > width:
+        name = name.removesuffix("…")[:-1] + "…"
+    draw.text((_MARGIN, 16), name + decided, font=font, fill=INK)
 
 
 def _enlarge(evidence: Float[np.ndarray, "height width"], side_px: int) -> Map:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,11 +200,6 @@ def _tiles(slide: Slide, map_: PatchScores, rows: int, columns: int, scale: floa
             tile = PIL.Image.fromarray(paint(_grey(region), layer, map_))
             tile.save(file, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
             yield file.getvalue()
-
-
-def file_name(name: str) -> str:
-    """Returns a class's name as it can stand in a file's."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", name)[:80]
 
 
 def _grey(picture: Picture) -> Float32[np.ndarray, "rows columns"]:

@@ -66,6 +66,7 @@ def test_it_answers_like_any_bundle_with_the_towers_own_contrasts(folder: Path) 
     assert result.ood is not None
     assert result.evidence is not None
     assert result.evidence.shape == (2, 4, 4)
+    assert result.evidence_of == "contrasts", "the patches' contrasts are not what was pooled into the film's"
     assert locked.notices == ("Made in a test.", "Once more.")
 
 

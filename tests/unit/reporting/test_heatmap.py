@@ -1,17 +1,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 
 from tests.films import ramp
 from vesalius.errors import EmptyInput, ShapeMismatch
-from vesalius.reporting.heatmap import overlay, save_overlays
+from vesalius.reporting.heatmap import PAPER, captioned, overlay, save_overlays
 from vesalius.types import Decision, Finding, Image, Prediction, Reason
 
 FILM = Image(pixels=(ramp(200, 100) / 4095).astype(np.float32), image_id="x")
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that is drawn from now on."""
+    said: list[str] = []
+    write = PIL.ImageDraw.ImageDraw.text
+
+    def note(draw: PIL.ImageDraw.ImageDraw, place: tuple[int, int], text: str, **more: Any) -> None:
+        said.append(text)
+        write(draw, place, text, **more)
+
+    monkeypatch.setattr(PIL.ImageDraw.ImageDraw, "text", note)
+    return said
 
 
 def _tint(picture: np.ndarray) -> np.ndarray:
@@ -78,3 +93,56 @@ def test_one_captioned_picture_a_finding(tmp_path: Path) -> None:
 def test_a_prediction_without_evidence_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(EmptyInput, match="evidence=True"):
         save_overlays(Prediction("a", "b", "c"), FILM, tmp_path)
+
+
+LONG = "opacity of the left lower lobe behind the heart that was not there in the film of the week before and may be pneumonia"
+
+
+@pytest.mark.parametrize("name", ["Nodule", LONG])
+@pytest.mark.parametrize(
+    "bundle", ["cxr@sha256:0123456789ab", "a-bundle-with-a-very-long-name-that-somebody-gave-it-in-good-faith@sha256:0123456789ab"]
+)
+def test_no_word_is_cut_off_at_the_edge_of_a_narrow_film(name: str, bundle: str) -> None:
+    """The foot ends in "not for medical use": it must be there on every film."""
+    finding = Finding(name, 0.01)
+    picture = np.asarray(captioned(FILM, finding, np.zeros((8, 8), np.float32), bundle, "contrasts"))
+    assert (picture[:, -12:] == PAPER).all()
+    assert (picture[:, :12] == PAPER).all()
+
+
+def test_a_film_far_wider_than_high_has_its_picture(tmp_path: Path) -> None:
+    strip = Image(pixels=(ramp(50, 900) / 4095).astype(np.float32), image_id="x")
+    prediction = Prediction("a.png", "x", "cxr@sha256:0", (Finding("Nodule", 0.0),), evidence=np.zeros((1, 8, 8), np.float32))
+    (path,) = save_overlays(prediction, strip, tmp_path)
+    assert PIL.Image.open(path).size[0] > 900
+
+
+def test_findings_in_any_script_have_a_picture_each(tmp_path: Path) -> None:
+    findings = (
+        Finding("胸水", 0.0),
+        Finding("气胸", 0.0),
+        Finding("effusion?", 0.0),
+        Finding("effusion!", 0.0),
+        Finding(LONG * 3, 0.0),
+    )
+    prediction = Prediction("a.png", "x", "cxr@sha256:0", findings, evidence=np.zeros((5, 8, 8), np.float32))
+    assert len({path for path in save_overlays(prediction, FILM, tmp_path) if path.is_file()}) == 5
+
+
+@pytest.mark.parametrize("finding", [Finding("Nodule", 0.1), Finding("Nodule", 0.1, 0.7, 0.3, Decision.PRESENT)])
+def test_the_foot_says_what_the_evidence_is_and_a_contrast_is_no_logit(finding: Finding, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = recorded(monkeypatch)
+    captioned(FILM, finding, np.zeros((8, 8), np.float32), "cxr@sha256:0", "contrasts")
+    words = " ".join(said)
+    assert "contrasts with the words" in words
+    assert "logit" not in words
+    said.clear()
+    captioned(FILM, finding, np.zeros((8, 8), np.float32), "cxr@sha256:0")
+    assert "patch logits" in " ".join(said)
+
+
+def test_however_long_the_name_the_decision_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = recorded(monkeypatch)
+    captioned(FILM, Finding(LONG, 0.1, 0.7, 0.3, Decision.PRESENT), np.zeros((8, 8), np.float32), "cxr@sha256:0")
+    assert said[0].startswith("opacity of the left")
+    assert said[0].endswith("…: present")

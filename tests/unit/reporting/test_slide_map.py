@@ -16,7 +16,6 @@ from vesalius.reporting.slide_map import (
     PatchScores,
     colours_of,
     draw_map,
-    file_name,
     layer_of,
     paint,
     scale_bar_um,
@@ -113,7 +112,3 @@ def test_what_cannot_be_shown() -> None:
         PatchScores("x", PLACES, 1.0, np.ones(2))
     with pytest.raises(ValueOutOfRange):
         PatchScores("x", PLACES, 1.0, np.array([0, 1, np.nan]))
-
-
-def test_names_of_files() -> None:
-    assert file_name("squamous cell/ carcinoma (lung)") == "squamous_cell_carcinoma_lung_"
