@@ -10,6 +10,7 @@ Sources: Tiu 2022 (CheXzero). Radford 2021, arXiv:2103.00020 (CLIP).
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -231,10 +232,15 @@ def place_evidence(
 
     What the network did not see gets the least evidence of that film, at most 0: no colour.
     """
-    if not isinstance(contract, FamilyContract) or contract.fit != "shortest":
+    if not isinstance(contract, FamilyContract) or all(_is_padded_square(contract, *image.pixels.shape) for image in images):
         return evidence
     placed = [_place(maps, contract, *image.pixels.shape) for maps, image in zip(evidence, images, strict=True)]
     return np.stack(placed)
+
+
+def _is_padded_square(contract: FamilyContract, height: int, width: int) -> bool:
+    """Does the network see the film's padded square, and nothing less or more of it?"""
+    return contract.fit != "shortest" and math.isclose(contract.square_seen(height, width)[2], max(height, width))
 
 
 def _place(

@@ -2,7 +2,8 @@
 
 A checkpoint read through another resize, padding or mean answers without complaint, and wrongly. Each contract below is data: it
 goes into the bundle with the weights. Steps that the authors do on 8-bit pictures are done on 8-bit pictures here (a deeper film is
-rounded to 8 bits first), by the same Pillow; what they do on tensors is done on tensors.
+rounded to 8 bits first, or spread over them where its authors spread), by the same Pillow; what they do on tensors is done on
+tensors.
 
 Sources: the families' own code, read and run; facts and constants only. Light: torch is imported by the one family that needs it.
 """
@@ -15,12 +16,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8, UInt16
 
 from vesalius.dicom.resample import dequantise, quantise, standardise
 from vesalius.errors import BundleError, EmptyInput, ShapeMismatch
 from vesalius.models.preprocessing import Preprocessing
-from vesalius.types import Image
+from vesalius.types import Image, Pixels
 
 Fit = Literal["longest", "square", "shortest"]
 """`longest`: longest side to `resize_px`, sides truncated, centred on black. `square`: centred on a black square no smaller than
@@ -130,13 +131,13 @@ class FamilyContract:
         if self.store_size_px is not None:
             squares = [dequantise(standardise(image, self.store_size_px), image.bits_stored) for image in images]
             return self.apply_pixels(np.stack(squares))
-        return self._normalise(np.stack([self._fit(quantise(image.pixels, 8).astype(np.uint8)) for image in images])[:, None])
+        return self._normalise(np.stack([self._fit(self._bytes(image.pixels)) for image in images])[:, None])
 
     def apply_pixels(self, pixels: Float32[np.ndarray, "case height width"]) -> Float32[np.ndarray, "case channel height width"]:
         """The same, from the squares that `Store.pixels` returns."""
         if not len(pixels):
             raise EmptyInput("no film to preprocess; pass at least one square")
-        return self._normalise(np.stack([self._fit(quantise(square, 8).astype(np.uint8)) for square in pixels])[:, None])
+        return self._normalise(np.stack([self._fit(self._bytes(square)) for square in pixels])[:, None])
 
     def apply_rgb(self, patches: UInt8[np.ndarray, "patch height width 3"]) -> Float32[np.ndarray, "patch channel height width"]:
         """Returns the network's input for colour patches of a slide, 0 to 255.
@@ -152,20 +153,25 @@ class FamilyContract:
             )
         if not len(patches):
             raise EmptyInput("no patch to preprocess; pass at least one")
-        return self._normalise(np.stack([self._fit(patch) for patch in patches]).transpose(0, 3, 1, 2))
+        spread = [stretch_to_bytes(patch) if self.stretch else patch for patch in patches]
+        return self._normalise(np.stack([self._fit(patch) for patch in spread]).transpose(0, 3, 1, 2))
 
     def square_seen(self, height: int, width: int) -> tuple[float, float, float]:
         """Returns (top, left, side) of the square that the network sees of a film, in the film's own pixels.
 
         Where the network sees padding the square reaches beyond the film.
         """
-        kept = self.crop_px / self.resize_px
-        if self.store_size_px is not None or self.fit == "longest":
-            side = max(height, width) * (kept if self.fit == "shortest" else 1.0)
+        longest = max(height, width)
+        shown, pixel = (
+            ((height, width), 1.0) if self.store_size_px is None else ((self.store_size_px,) * 2, longest / self.store_size_px)
+        )
+        if self.fit == "longest":
+            side = float(max(shown))
         elif self.fit == "square":
-            side = float(max(height, width, self.resize_px))
+            side = float(max(*shown, self.resize_px))
         else:
-            side = min(height, width) * kept
+            side = min(shown) * self.crop_px / self.resize_px
+        side *= pixel
         return (height - side) / 2, (width - side) / 2, side
 
     def to_json(self) -> dict[str, Any]:
@@ -187,10 +193,15 @@ class FamilyContract:
         except (KeyError, TypeError) as error:
             raise BundleError(f"this preprocessing contract cannot be read ({error}); was it made by another version?") from error
 
+    def _bytes(self, pixels: Pixels) -> UInt8[np.ndarray, "height width"]:
+        """Returns a film in 8 bits; where its greys are spread, at their full depth first."""
+        if self.stretch:
+            return stretch_to_bytes(quantise(pixels, 16))
+        picture: UInt8[np.ndarray, "height width"] = quantise(pixels, 8).astype(np.uint8)
+        return picture
+
     def _fit(self, picture: UInt8[np.ndarray, "height width *colour"]) -> UInt8[np.ndarray, "side side *colour"]:
         """Returns the square of `crop_px`, still 8 bits."""
-        if self.stretch:
-            picture = stretch_to_bytes(picture)
         height, width = picture.shape[:2]
         image = PIL.Image.fromarray(picture)
         resample = PIL.Image.Resampling[self.resample.upper()]
@@ -214,10 +225,8 @@ class FamilyContract:
         tensor = (values - mean) / std
         if self.crop_px != self.size_px:
             tensor = _resize_tensor(tensor, self.size_px)
-        whole: Float32[np.ndarray, "case channel height width"] = np.broadcast_to(
-            tensor, (len(tensor), self.channels, *tensor.shape[2:])
-        )
-        return np.ascontiguousarray(whole)
+        whole: Float32[np.ndarray, "case channel height width"] = np.ascontiguousarray(tensor)
+        return whole if whole.shape[1] == self.channels else np.repeat(whole, self.channels, axis=1)
 
 
 Contract = Preprocessing | FamilyContract
@@ -248,8 +257,10 @@ def family_contract(family: str) -> FamilyContract:
     return FAMILY_CONTRACTS[family]
 
 
-def stretch_to_bytes(picture: UInt8[np.ndarray, "height width *colour"]) -> UInt8[np.ndarray, "height width *colour"]:
-    """Returns the picture from black to white: least value 0, greatest 255, fractions cut off; a single value stays as it is.
+def stretch_to_bytes(
+    picture: UInt8[np.ndarray, "height width *colour"] | UInt16[np.ndarray, "height width *colour"],
+) -> UInt8[np.ndarray, "height width *colour"]:
+    """Returns a picture of 8 or 16 bits from black to white: least value 0, greatest 255, fractions cut off; a single value stays.
 
     Source: hi-ml-multimodal's remap_to_uint8, which divides by zero on a picture of a single value.
     """
@@ -257,7 +268,10 @@ def stretch_to_bytes(picture: UInt8[np.ndarray, "height width *colour"]) -> UInt
     values -= values.min()
     greatest = values.max()
     if greatest == 0:
-        return picture
+        flat: UInt8[np.ndarray, "height width *colour"] = (picture if picture.dtype == np.uint8 else picture // 256).astype(
+            np.uint8
+        )
+        return flat
     stretched: UInt8[np.ndarray, "height width *colour"] = (values / greatest * 255).astype(np.uint8)
     return stretched
 

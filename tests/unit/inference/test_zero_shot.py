@@ -121,6 +121,16 @@ def test_evidence_of_a_square_film_through_a_crop_is_shrunk_to_what_was_kept() -
     assert seen[16:48, 16:48].all()
 
 
+def test_evidence_of_a_film_smaller_than_the_network_lies_on_the_film_and_not_on_what_was_padded() -> None:
+    contract = FamilyContract("x", 64, "square", 64, "bilinear", 64)
+    maps = np.full((1, 1, 4, 4), -1.0, dtype=np.float32)
+    maps[0, 0, 1:3, 1:3] = 2.0  # the middle of the square, where a film of half its side lies
+    (placed,) = place_evidence(maps, [Image(np.zeros((32, 32), dtype=np.float32), "0" * 16)], contract)[0]
+    assert (placed[16:48, 16:48] == 2.0).all()
+    large = [Image(np.zeros((64, 80), dtype=np.float32), "0" * 16)]
+    np.testing.assert_array_equal(place_evidence(maps, large, contract), maps, err_msg="the padded square needs no placing")
+
+
 def test_what_does_not_belong_together_is_refused() -> None:
     model = make_model(CONFIG)
     with pytest.raises(ShapeMismatch, match="one each"):

@@ -220,3 +220,37 @@ def test_a_larger_network_of_a_family_sees_larger_squares() -> None:
     assert (chexzero.resize_px, chexzero.crop_px) == (320, 320)
     assert chexzero.apply([film()]).shape == (1, 3, 288, 288)
     assert FAMILY_CONTRACTS["chexzero"].at_size(224) is FAMILY_CONTRACTS["chexzero"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_contract_makes_may_be_written_to(family: str) -> None:
+    """torch warns of an array that may not, in the middle of a user's run."""
+    contract = FAMILY_CONTRACTS[family]
+    assert contract.apply([film()]).flags.writeable
+    if contract.channels == 3:
+        assert contract.apply_rgb(np.zeros((1, 8, 9, 3), np.uint8)).flags.writeable
+
+
+@pytest.mark.parametrize("size_px", [None, 96])
+def test_a_film_in_a_corner_of_its_depth_is_spread_before_its_greys_are_lost(size_px: int | None) -> None:
+    """Twelve bits in a 16-bit file: rounded to 8 bits first, sixteen greys would be left to spread from black to white."""
+    steps = np.arange(96 * 96).reshape(96, 96) % 4096
+    contract = replace(FAMILY_CONTRACTS["biovil"], size_px=96, resize_px=96, crop_px=96, store_size_px=size_px)
+    deep = Image((steps / 65535).astype(np.float32), "0" * 16, 16)
+    spread = np.rint(contract.apply([deep])[0, 0] * 255)
+    np.testing.assert_allclose(spread, np.floor(steps / 4095 * 255), atol=1)
+    assert len(np.unique(spread)) > 200
+
+
+@pytest.mark.parametrize("family", ["medclip", "biovil", "chexzero"])
+@pytest.mark.parametrize("store", [None, 64, 160])
+def test_the_square_seen_of_a_film_smaller_than_the_network(family: str, store: int | None) -> None:
+    contract = replace(FAMILY_CONTRACTS[family], store_size_px=store)
+    pixels = np.full((120, 90), 0.2, dtype=np.float32)
+    pixels[28:37, 58:67] = 1.0
+    bright = contract.apply([Image(pixels, "0" * 16)])[0, 0]
+    rows, columns = np.nonzero(bright > bright.min() + 0.7 * np.ptp(bright))
+    top, left, side = contract.square_seen(120, 90)
+    scale = side / contract.size_px
+    found = (top + (rows.mean() + 0.5) * scale, left + (columns.mean() + 0.5) * scale)
+    np.testing.assert_allclose(found, (32.5, 62.5), atol=1.5)
