@@ -8,10 +8,10 @@ classifier on its labels (the same encoder, size and films), and asks both about
 Every part goes on where it stopped. `medclip` matches films and sentences by what they say; `clip` is CheXzero's: films and their
 own words, no label.
 
-Four tables. The five findings, against the classifier. What no label ever named (sides, lobes, sizes), told apart by words alone.
-Denial: a text that denies a finding must lie nearer to the films without it; `--denials dropped` trains on reports that deny
-nothing, which shows what the denials taught. Silence: with `--denials half`, every other denial is struck out of the reports that
-teach, and films whose report denies a finding must not score higher than films whose report leaves it out.
+Five tables. The five findings, against the classifier. The same asked in other words. What no label ever named (sides, lobes, sizes),
+told apart by words alone. Denial: a text that denies a finding must lie nearer to the films without it; `--denials dropped` trains on
+reports that deny nothing, which shows what the denials taught. Silence: with `--denials half`, every other denial is struck out of the
+reports that teach, and films whose report denies a finding must not score higher than films whose report leaves it out.
 
 Every virtual patient descends from one CT: these figures show that the chain works and say nothing about real films.
 """
@@ -23,6 +23,7 @@ import json
 import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -65,6 +66,20 @@ NEVER_NAMED: dict[str, tuple[tuple[str, tuple[str, ...]], tuple[str, tuple[str, 
         ("severe cardiomegaly", ("Severe cardiomegaly.",)),
         ("mild cardiomegaly", ("Mild cardiomegaly.",)),
     ),
+}
+REPORTS_OWN = {
+    "Pleural Effusion": ("Left pleural effusion.", "Right pleural effusion."),
+    "Pneumothorax": ("Left pneumothorax.", "Right pneumothorax."),
+    "Consolidation": ("Consolidation, left lower lobe.", "Consolidation, right upper lobe."),
+    "Nodule": ("Nodule, left upper lobe.", "Nodule, right lower lobe."),
+    "Cardiomegaly": ("Mild cardiomegaly.", "Severe cardiomegaly."),
+}
+"""As impressions of site A put it: a finding is never named there without a side, a place or a grade."""
+WORDINGS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
+    "X. / No x.": lambda name: ([f"{name}."], [f"No {name.lower()}."]),
+    "x / no x": lambda name: ([name.lower()], [f"no {name.lower()}"]),
+    "There is x. / There is no x.": lambda name: ([f"There is {name.lower()}."], [f"There is no {name.lower()}."]),
+    "the reports' own": lambda name: (list(REPORTS_OWN[name]), [f"No {name.lower()}."]),
 }
 NOTICE = "Every virtual patient of this cohort descends from one CT scan."
 TOWERS = "--sites A --vision resnet-small --size 128 --embedding-dim 128 --precision bf16-mixed"
@@ -212,6 +227,16 @@ def ranking(words: Words, labels: np.ndarray, patients: np.ndarray, supervised: 
     return rows
 
 
+def wordings(words: Words, labels: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
+    """Macro-AUROC of the same question in other words."""
+    rows = {}
+    for name, ask in WORDINGS.items():
+        pairs = [ask(finding) for finding in FINDINGS]
+        scores = np.column_stack([words.near(present) - words.near(absent) for present, absent in pairs])
+        rows[name] = {"macro": bootstrap_ranking(labels, scores, patients).macro_auroc.to_json()}
+    return rows
+
+
 def never_named(words: Words, reports: list[str], patients: np.ndarray) -> dict[str, Any]:
     """Are films told apart by what no label says? Films whose report says one of both things and not the other."""
     rows = {}
@@ -284,6 +309,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             "films": len(films.images),
             "patients": len(set(films.patients)),
             "findings": ranking(words, films.labels, films.patients, np.concatenate(outputs)[:, order]),
+            "wordings": wordings(words, films.labels, films.patients),
             "never named": never_named(words, films.reports, films.patients),
             "denial": denial(words, films.labels, films.patients),
         }
@@ -311,7 +337,7 @@ def main() -> None:
     for site in ("site A", "site B"):
         part = result[site]
         print(f"\n{site}: {part['films']} films of {part['patients']} patients")
-        for title in ("findings", "denial"):
+        for title in ("findings", "wordings", "denial"):
             print(f" {title}")
             for name, row in part[title].items():
                 print(f"  {name:<30}", *(f"{kind} {text(cell)}" for kind, cell in row.items()))
