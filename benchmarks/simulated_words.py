@@ -8,10 +8,11 @@ classifier on its labels (the same encoder, size and films), and asks both about
 Every part goes on where it stopped. `medclip` matches films and sentences by what they say; `clip` is CheXzero's: films and their
 own words, no label.
 
-Five tables. The five findings, against the classifier. The same asked in other words. What no label ever named (sides, lobes, sizes),
-told apart by words alone. Denial: a text that denies a finding must lie nearer to the films without it; `--denials dropped` trains on
-reports that deny nothing, which shows what the denials taught. Silence: with `--denials half`, every other denial is struck out of the
-reports that teach, and films whose report denies a finding must not score higher than films whose report leaves it out.
+Five tables. The five findings, against the classifier. The same asked in other words. What no label ever named (sides, lobes,
+sizes), told apart by words alone. Denial: a text that denies a finding must lie nearer to the films without it; `--denials
+dropped` trains on reports that deny nothing, which shows what the denials taught. Silence: with `--denials half`, every other
+denial is struck out of the reports that teach, and films whose report denies a finding must not score higher than films whose
+report leaves it out.
 
 Every virtual patient descends from one CT: these figures show that the chain works and say nothing about real films.
 """
