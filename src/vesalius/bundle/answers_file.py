@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 from vesalius.errors import BundleError
 from vesalius.types import Decision, Prediction
@@ -70,7 +70,7 @@ class AnswersFile:
         tally: Counts the lines; a `Tally` unless given.
 
     Raises:
-        BundleError: The file holds answers of another bundle, or lines that are no answers; choose another file.
+        BundleError: The file holds answers of another bundle, or lines that are no answers, or cannot be written; choose another.
     """
 
     def __init__(self, path: Path, reference: str, tally: Tally | None = None) -> None:
@@ -82,7 +82,7 @@ class AnswersFile:
             self._take_up()
 
     def _take_up(self) -> None:
-        with self.path.open("rb+") as file:
+        with self._open("rb+") as file:
             whole = 0
             for number, content in enumerate(file, start=1):
                 if not content.endswith(b"\n"):
@@ -90,6 +90,13 @@ class AnswersFile:
                 self._count(self._parse(content, number))
                 whole += len(content)
             file.truncate(whole)
+
+    def _open(self, mode: Literal["rb+", "ab"]) -> BinaryIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self.path.open(mode)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def _parse(self, content: bytes, number: int) -> dict[str, Any]:
         try:
@@ -112,9 +119,7 @@ class AnswersFile:
     @contextmanager
     def appending(self) -> Iterator[Callable[[Prediction], None]]:
         """Opens the file for new answers; each reaches the system before the next is made."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-
-        with self.path.open("ab") as file:
+        with self._open("ab") as file:
 
             def append(prediction: Prediction) -> None:
                 line = prediction.to_json()
@@ -123,3 +128,9 @@ class AnswersFile:
                 self._count(line)
 
             yield append
+
+
+def unwritable(path: Path, error: OSError) -> BundleError:
+    """Returns what to say of an `--out` that is no file, or cannot be one."""
+    why = "is a folder" if path.is_dir() else f"cannot be written: {error.strerror or type(error).__name__}"
+    return BundleError(f"{path} {why}; give --out the name of a file, in a folder that you may write to")

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vesalius.bundle.answers_file import unwritable
 from vesalius.errors import BundleError
 
 
 def asked_path(out: Path) -> Path:
     """Returns where the question of a file of scores lies."""
-    return out.with_name(f"{out.name}.asked.json")
+    return out.parent / f"{out.name}.asked.json"
 
 
 def keep_question(out: Path, question: str, about: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def keep_question(out: Path, question: str, about: dict[str, Any]) -> None:
         about: Every sentence and option, for whoever reads the scores later.
 
     Raises:
-        BundleError: Scores are there that answer something else, or nobody knows what.
+        BundleError: Scores are there that answer something else, or nobody knows what; or it cannot be written there.
     """
     path = asked_path(out)
     if out.exists() and out.stat().st_size:
@@ -36,10 +37,13 @@ def keep_question(out: Path, question: str, about: dict[str, Any]) -> None:
             what = f"answers to other prompts ({known})" if known else f"answers, and {path.name} beside it does not say to what"
             raise BundleError(f"{out} holds {what}; these are {question}: choose another --out, or remove that file")
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"question": question, **about}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps({"question": question, **about}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise unwritable(out, error) from error
 
 
 def _question_of(path: Path) -> str | None:

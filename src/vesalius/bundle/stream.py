@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from vesalius.dicom.read import MAX_PIXELS, read
-from vesalius.errors import VesaliusError
+from vesalius.errors import ValueOutOfRange, VesaliusError
 from vesalius.types import Failure, Prediction
 
 if TYPE_CHECKING:
@@ -47,12 +47,22 @@ class StreamOptions:
         workers: Threads that read and decode while the network computes.
         evidence: Keep the patch logits, for heat maps.
         max_pixels: A film that claims more is refused before it is decoded.
+
+    Raises:
+        ValueOutOfRange: One of the numbers below 1.
     """
 
     batch_size: int = 8
     workers: int = 1
     evidence: bool = False
     max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.workers, self.max_pixels) < 1:
+            raise ValueOutOfRange(
+                f"batches of {self.batch_size} films read by {self.workers} threads, of {self.max_pixels} pixels at most "
+                "(`--batch-size`, `--workers`, `--limit-pixels`); expected at least 1 of each"
+            )
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def answer_cases(
 def _read_ahead(cases: Iterable[Case], options: StreamOptions) -> Iterator[Reading]:
     """Yields readings in order, at most a batch ahead of what was taken: large films are many megabytes each."""
     rest = iter(cases)
-    pool = ThreadPoolExecutor(max_workers=max(1, options.workers), thread_name_prefix="read")
+    pool = ThreadPoolExecutor(max_workers=options.workers, thread_name_prefix="read")
     try:
         queue: deque[Future[Reading]] = deque(
             pool.submit(_read, case, options.max_pixels) for case in islice(rest, options.batch_size)

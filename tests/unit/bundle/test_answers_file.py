@@ -105,3 +105,15 @@ def test_numbers_without_a_value_are_null(tmp_path: Path) -> None:
     line = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert line["findings"][0]["logit"] is None
     assert line["ood"]["score"] is None
+
+
+def test_a_folder_in_its_place_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is a folder; give --out"):
+        AnswersFile(tmp_path, BUNDLE)
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file where a folder should be")
+    answers = AnswersFile(tmp_path / "a" / "answers.jsonl", BUNDLE)
+    with pytest.raises(BundleError, match="cannot be written"), answers.appending():
+        pass

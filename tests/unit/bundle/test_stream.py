@@ -137,3 +137,9 @@ def test_a_file_that_may_not_be_read(bundle: Predictor, study: Path, monkeypatch
     assert prediction.error is not None
     assert prediction.error.code == "unreadable"
     assert str(study) not in prediction.error.message
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": -1}, {"workers": 0}, {"max_pixels": 0}])
+def test_numbers_that_would_answer_nothing_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueOutOfRange, match="--batch-size"):
+        StreamOptions(**wrong)

@@ -158,6 +158,9 @@ def test_a_slide_among_films_is_read_as_a_slide(bundle: Path, study: Path) -> No
         (("--prompts", "none.yaml"), "chexpert"),
         (("--finding", "nodule", "--score", "class"), "does not go with"),
         (("--finding", "no " * 80), "more tokens than the 64"),
+        (("--finding", "nodule", "--batch-size", "0"), "at least 1"),
+        (("--finding", "nodule", "--out", "."), "is a folder"),
+        (("--finding", "nodule", "--out", "/dev/null/scores.jsonl"), "cannot be written"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
