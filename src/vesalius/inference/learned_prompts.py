@@ -84,7 +84,8 @@ class LearnedPromptInference(TowerInference):
             if films.patches:
                 against = torch.from_numpy(films.patches[member]).to(texts.device)
                 count = texts.shape[1] // 2
-                difference = texts[:, :count] - texts[:, count:] if kind == "pair" else texts
+                of_classes = texts - texts.mean(dim=1, keepdim=True)  # the cosine above their mean, as of classes in words
+                difference = texts[:, :count] - texts[:, count:] if kind == "pair" else of_classes
                 cosines = torch.einsum("cdhw,cfd->cfhw", against, difference.expand(len(rows), -1, -1))
                 maps.append(self.embedder.scales[member] * cosines.cpu().numpy())
         evidence = np.mean(maps, axis=0).astype(np.float32) if maps else None

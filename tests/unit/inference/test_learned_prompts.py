@@ -11,7 +11,7 @@ from vesalius.errors import ShapeMismatch
 from vesalius.inference.learned_prompts import FILMS_AT_ONCE, LearnedPromptInference
 from vesalius.models.tokenizer import Encoded
 from vesalius.zeroshot.learned_prompts import PromptGenerator, design_for, freeze, prompt_generator
-from vesalius.zeroshot.prompts import prompts_for
+from vesalius.zeroshot.prompts import PromptSet, prompts_for
 
 ASKED = prompts_for(("effusion", "nodule"))
 
@@ -69,6 +69,18 @@ def test_prompts_that_do_not_adapt_are_embedded_once() -> None:
     adapting.models[0].text.register_forward_hook(lambda *_: calls.append(1))
     adapting.run_tensor(films(2))
     assert calls
+
+
+@pytest.mark.parametrize("hidden", [4, 0])
+def test_evidence_of_classes_is_what_each_has_above_their_mean(hidden: int) -> None:
+    """As of classes in words: else all classes are near to a patch, and a map is full of colour wherever one looks."""
+    model = make_model(make_config(make_tokenizer()))
+    asked = PromptSet.of_classes({"a": ["effusion"], "b": ["nodule"], "c": ["heart"]})
+    made = prompt_generator(design_for(asked, hidden=hidden), freeze(model), encode)
+    evidence = LearnedPromptInference([model], CONTRACT, [made], device="cpu").run_tensor(films(2), evidence=True).evidence
+    assert evidence is not None
+    np.testing.assert_allclose(evidence.sum(axis=1), 0, atol=1e-4)
+    assert np.abs(evidence).max() > 1e-3
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
