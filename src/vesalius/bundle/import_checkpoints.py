@@ -14,7 +14,7 @@ from vesalius.bundle import format as layout
 from vesalius.errors import BundleError, CheckpointMismatch, TokenizerError, VesaliusError, WrongDigest
 from vesalius.models.checkpoints import IMAGE_TEXT_FAMILIES, FamilyFacts, read_checkpoint
 from vesalius.models.contracts import FamilyContract, family_contract
-from vesalius.models.public_weights import cache_folder, public_weights
+from vesalius.models.public_weights import PublicWeights, cache_folder, public_weights
 from vesalius.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -211,8 +211,17 @@ def _identify(path: Path, family: Family, expected: str | None) -> dict[str, str
         raise WrongDigest(f"{path.name} has SHA-256 {got}; --sha256 says {expected.lower()}: it is another file")
     known = next((line for line in public_weights() if line.sha256 == got), None)
     if known is not None and known.family != family:
-        raise BundleError(f"{path.name} is {known.what} by its SHA-256, no checkpoint of {family}: use --family {known.family}")
+        raise BundleError(f"{path.name} is {known.what} by its SHA-256, {_what_to_do(known, family)}")
     return {"name": path.name, "sha256": got, "note": known.what if known is not None else ""}
+
+
+def _what_to_do(known: PublicWeights, family: Family) -> str:
+    """Returns the rest of a sentence on a published file that is no checkpoint of the family."""
+    if known.family is not None:
+        return f"no checkpoint of {family}: use --family {known.family}"
+    if known.name in {line.tokenizer for line in public_weights()}:
+        return "no checkpoint: give it with --tokenizer, beside the checkpoint it belongs to"
+    return "which is not read here; see docs/checkpoints.md for what is"
 
 
 def _digest_folder(path: Path) -> str:

@@ -125,6 +125,23 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, monkeypatch: py
         import_checkpoints([path], "chexzero", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("clip-vocabulary", "no checkpoint: give it with --tokenizer"), ("biovil-t-images", "which is not read here")],
+)
+def test_a_published_file_that_is_no_checkpoint_of_any_family_says_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    from dataclasses import replace
+
+    path = write(tmp_path / "a.pt", family="chexzero")
+    table = tuple(replace(line, sha256=digest(path)) if line.name == name else line for line in importing.public_weights())
+    monkeypatch.setattr(importing, "public_weights", lambda: table)
+    with pytest.raises(BundleError, match=said) as caught:
+        import_checkpoints([path], "chexzero", tmp_path)
+    assert "None" not in str(caught.value)
+
+
 def test_an_ensemble_is_of_different_files_and_equal_networks(tmp_path: Path) -> None:
     first = write(tmp_path / "a.pt")
     (tmp_path / "copy.pt").write_bytes(first.read_bytes())

@@ -247,7 +247,7 @@ class Sizes:
         """Returns what a message should add to the names."""
         lines = list(dict.fromkeys(self.odd.values()))
         if self.unknown:
-            lines.append(f"shapes were not compared: {', '.join(self.unknown)} would tell the sizes")
+            lines.append(f"shapes were not compared: {', '.join(dict.fromkeys(self.unknown))} would tell the sizes")
         return "; ".join(lines)
 
 

@@ -142,6 +142,7 @@ def test_where_a_size_is_unknown_names_are_compared_and_shapes_are_not() -> None
     model, state = Small(), {**theirs(), "conv.bias": torch.zeros(9), "extra": torch.zeros(1)}
     sizes = Sizes(state)
     sizes.agree(("gone", 0), published=4)
-    with pytest.raises(CheckpointMismatch, match="shapes were not compared: gone") as caught:
+    sizes.agree(("gone", 1), published=4)
+    with pytest.raises(CheckpointMismatch, match="shapes were not compared: gone would tell") as caught:
         take_strictly(name_shapes(model), state, mapping_of(model), (), sizes)
     assert (caught.value.missing, caught.value.unexpected, caught.value.reshaped) == ((), ("extra",), ())
