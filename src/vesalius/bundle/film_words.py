@@ -147,6 +147,7 @@ class FilmWords:
         bundle: Who answers.
         asked: What it is asked.
         options: See `WordOptions`.
+        warnings: What to know of the words that are asked; in every answer.
         inference: From films to contrasts.
 
     Raises:
@@ -161,6 +162,7 @@ class FilmWords:
             fits = "class" if asked.kind == "classes" else "paired or standardised"
             raise PromptsError(f"the score `{options.score}` does not go with prompts of kind {asked.kind}; choose {fits}")
         self.bundle, self.asked, self.options = bundle, asked, options
+        self.warnings = (*asked.warnings, *unread_words(bundle, asked))
         drawn = draw_prompt_sets(asked, n_sets=options.prompt_sets, seed=options.seed) if options.prompt_sets else []
         memory = bundle.memory
         embedder = memory.prepare([asked, *drawn], options.precision, device)
@@ -208,7 +210,7 @@ class FilmWords:
                     image_id=image.image_id,
                     bundle=self.reference,
                     findings=tuple(map(Finding, self.asked.findings, map(float, logits[at]))),
-                    warnings=(*image.warnings, *([problem] if problem else []), *self.asked.warnings),
+                    warnings=(*image.warnings, *([problem] if problem else []), *self.warnings),
                     seconds=share_s,
                     evidence=None if maps is None else maps[at],
                     evidence_of="contrasts",
@@ -252,6 +254,28 @@ class FilmWords:
             shown = {name: float(score) if np.isfinite(score) else None for name, score in zip(names, scores[at], strict=True)}
             more[f"{self.options.score}_score"] = shown
         return more
+
+
+def unread_words(bundle: ImageTextBundle, asked: PromptSet) -> tuple[str, ...]:
+    """Returns, a finding, what of its sentences the vocabulary cannot read: such words are all one to the model, whatever they say.
+
+    Raises:
+        TokenizerError: The bundle was made without a tokenizer.
+    """
+    unknown = bundle.words.unknown
+    if unknown is None:
+        return ()
+    warnings = []
+    for finding, sentences in asked.texts().items():
+        texts = (*sentences.positive, *sentences.negative)
+        tokens, mask = bundle.encode(texts, too_long="cut")
+        unread = np.flatnonzero((tokens == unknown).any(axis=1) | (mask.sum(axis=1) <= 2))
+        if len(unread):
+            warnings.append(
+                f"{finding}: {len(unread)} of its {len(texts)} sentences, {texts[unread[0]]!r} first, have words that this model's "
+                "vocabulary cannot spell; all such words are one to it, whatever they say: ask in words of its language"
+            )
+    return tuple(warnings)
 
 
 def question_of(asked: PromptSet, options: WordOptions, **more: Any) -> str:

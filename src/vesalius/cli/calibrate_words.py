@@ -30,6 +30,7 @@ def is_image_text(path: Path) -> bool:
 def calibrate_words(command: Command, console: Console) -> int:
     """Calibrates what `--prompts` or `--finding` ask of the towers, writes the bundle and returns the exit code."""
     from vesalius.bundle.calibrate import calibrate
+    from vesalius.bundle.film_words import unread_words
     from vesalius.bundle.image_text import load_image_text
     from vesalius.bundle.save import check_free
     from vesalius.bundle.zero_shot import describe_zero_shot, save_zero_shot
@@ -42,7 +43,7 @@ def calibrate_words(command: Command, console: Console) -> int:
     check_free(command.out, overwrite=command.overwrite)
     towers, store = load_image_text(command.runs[0]), Store(command.store_at)
     asked, left_out = match_findings(read_question(command.prompts, command.finding), store.findings)
-    _say_what_to_mind(console, asked, left_out)
+    _say_what_to_mind(console, (*asked.warnings, *unread_words(towers, asked)), left_out)
     contract = contract_for(towers.contract, store)
     sites = words(command.sites) or sites_of(towers, store)
     films = choose_films(store, (), sites, words(command.views), store_size_px=contract.store_size_px)
@@ -69,8 +70,8 @@ def calibrate_words(command: Command, console: Console) -> int:
     return EXIT_OK
 
 
-def _say_what_to_mind(console: Console, asked: PromptSet, left_out: Sequence[str]) -> None:
-    for warning in asked.warnings:
+def _say_what_to_mind(console: Console, warnings: Sequence[str], left_out: Sequence[str]) -> None:
+    for warning in warnings:
         console.say(f"mind: {warning}")
     if left_out:
         console.say(f"mind: no label in the store: {', '.join(left_out)}; left out")

@@ -106,6 +106,7 @@ class Command:
         from vesalius.bundle.answers_file import AnswersFile
         from vesalius.bundle.asked_file import asked_path
         from vesalius.bundle.cases import list_cases
+        from vesalius.bundle.film_words import unread_words
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
@@ -116,13 +117,14 @@ class Command:
         written = [path for path in (self.out, asked_path(self.out), *beside) if path is not None]
         films, slides = part_slides(list_cases(self.paths, leave_out=[*written, self.bundle]))
         bundle = load_image_text(self.bundle)
+        minds = (*asked.warnings, *unread_words(bundle, asked))
         tally = ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
         done = sum(case.name in answers.finished for case in (*films, *slides))
         if done:
             console.say(f"{done} of {len(films) + len(slides)} cases are in {self.out} already; going on with the rest.")
-        for notice in (*bundle.notices, *(f"mind: {warning}" for warning in asked.warnings)):
+        for notice in (*bundle.notices, *(f"mind: {warning}" for warning in minds)):
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with console.progress("zeroshot", "cases") as progress, warnings.catch_warnings():

@@ -66,6 +66,7 @@ class Tokenizer:
         kind: `clip`, `bert` or `gpt`.
         vocabulary: Rows that the token embedding needs: greatest id + 1.
         ends: Ids of start, end and padding.
+        unknown: Id of a word that the vocabulary cannot spell; None where it can spell any (byte by byte).
 
     Raises:
         TokenizerError: Not a tokenizer.json, or one without start and end of a sentence.
@@ -90,6 +91,7 @@ class Tokenizer:
         self.kind = _kind(model)
         self.vocabulary = max(words.values()) + 1
         self.ends = _ends(words)
+        self.unknown = words.get(str(model.get("unk_token"))) if self.kind == "bert" else None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Tokenizer:

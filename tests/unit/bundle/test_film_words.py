@@ -12,9 +12,10 @@ import pytest
 import vesalius as vs
 from tests.bundles import make_bundle, make_film
 from tests.image_text import make_image_text_bundle
-from vesalius.bundle.film_words import FilmWords, WordOptions, question_of
+from vesalius.bundle.film_words import FilmWords, WordOptions, question_of, unread_words
 from vesalius.bundle.image_text import ImageTextBundle, load_image_text
 from vesalius.errors import BundleError, PromptsError, TextTooLong
+from vesalius.models.tokenizer import Tokenizer
 from vesalius.zeroshot.heads import contrast, text_weights
 from vesalius.zeroshot.prompt_sets import draw_prompt_sets
 from vesalius.zeroshot.prompts import PLAIN, Prompt, PromptSet, Template, prompts_for
@@ -165,3 +166,21 @@ def test_a_poor_film_is_scored_and_said(bundle: ImageTextBundle) -> None:
     assert answer[1].warnings != ()
     assert [one.case for one in answer] == ["a", "b"]
     assert FilmWords(bundle, prompts_for(["heart"])).predict_batch([]) == []
+
+
+def test_words_that_the_vocabulary_cannot_spell_are_said(bundle: ImageTextBundle) -> None:
+    """A WordPiece gives one token to every word it cannot spell: two findings in another script get one score, and no complaint."""
+    asked = prompts_for(["胸水", "heart", "气胸"])
+    reader = FilmWords(bundle, asked)
+    answer = reader.predict(make_film(0))
+    assert answer["胸水"].logit == pytest.approx(answer["气胸"].logit, abs=1e-9) != answer["heart"].logit
+    said = unread_words(bundle, asked)
+    assert [warning.partition(":")[0] for warning in said] == ["胸水", "气胸"]
+    assert "2 of its 2 sentences" in said[0]
+    assert set(said) <= set(answer.warnings)
+    assert unread_words(bundle, prompts_for(["heart", "no heart"])) == ()
+
+
+def test_a_vocabulary_of_bytes_spells_every_word() -> None:
+    words = Tokenizer.train(["the heart is large", "no effusion"] * 3, kind="clip", vocabulary=600)
+    assert words.unknown is None
