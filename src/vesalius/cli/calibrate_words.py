@@ -164,12 +164,20 @@ def provenance(
 
 
 def _doubts(towers: ImageTextBundle) -> list[str]:
-    if towers.description["provenance"].get("training_sites"):
-        return []
-    return [
-        "nobody here knows which films the towers were trained on: "
-        "make sure that no patient of this calibration split was one of them"
-    ]
+    from vesalius.models.contracts import FamilyContract
+
+    doubts, contract = [], towers.contract
+    if not towers.description["provenance"].get("training_sites"):
+        doubts.append(
+            "nobody here knows which films the towers were trained on: "
+            "make sure that no patient of this calibration split was one of them"
+        )
+    if isinstance(contract, FamilyContract) and contract.fit == "shortest" and contract.store_size_px is None:
+        doubts.append(
+            "the towers' authors show the network the central square of a film; films of a store are squares with black beside "
+            "them, so here it sees every film whole, and one far from square otherwise than `vesalius zeroshot` shows it"
+        )
+    return doubts
 
 
 def _check(command: Command) -> None:

@@ -17,6 +17,7 @@ from vesalius.cli import main
 from vesalius.datasets.store import Store, write_store
 from vesalius.dicom.read import read
 from vesalius.dicom.resample import standardise
+from vesalius.models.contracts import FAMILY_CONTRACTS
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,19 @@ def test_findings_are_those_the_store_has_labels_of_under_its_names(
     assert "make sure that no patient" in description["provenance"]["warnings"][0]
     assert str(made) not in json.dumps(description), "no place on this machine"
     assert description["preprocessing"]["store_size_px"] == 64, "store and DICOM must become the same tensor"
+
+
+@pytest.mark.parametrize("family", ["biomedclip", "chexzero"])
+def test_towers_that_were_shown_a_crop_see_the_whole_film_through_a_store_and_the_card_says_so(
+    made: Path, tmp_path: Path, family: str
+) -> None:
+    make_image_text_bundle(tmp_path / "words", contract=FAMILY_CONTRACTS[family].at_size(64))
+    out = tmp_path / "cal"
+    assert (
+        main(["calibrate", str(tmp_path / "words"), "--store", str(made / "store"), "--out", str(out), "--finding", "nodule"]) == 0
+    )
+    said = " ".join(load_predictor(out).description["provenance"]["warnings"])
+    assert ("central square" in said) is (family == "biomedclip")
 
 
 def test_predict_and_audit_work_on_it_unchanged(made: Path, locked: Path, tmp_path: Path) -> None:
