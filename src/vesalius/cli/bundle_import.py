@@ -74,7 +74,8 @@ class Command:
             console.say(f"mind: {warning}")
         console.say(f"bundle: {self.out}   {reference(name, bundle_id)}")
         if (self.out / TOKENIZER).is_file():
-            console.say(f'next: vesalius zeroshot {self.out} FILM --finding "pleural effusion" --out answers.jsonl')
+            ask = "SLIDE --prompts lung" if self.family == "mi-zero" else 'FILM --finding "pleural effusion"'
+            console.say(f"next: vesalius zeroshot {self.out} {ask} --out scores.jsonl")
         console.result({"bundle": str(self.out), "name": name, "id": bundle_id, "warnings": warnings})
         return EXIT_OK
 

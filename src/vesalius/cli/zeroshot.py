@@ -68,8 +68,8 @@ class Command:
     seed: int = 0
     """of the drawn prompt sets"""
     score: Literal["none", "paired", "class", "standardised"] = "none"
-    """another score by its name in each line: CheXzero's softmax of the pair, CLIP's softmax of classes, or CheXzero's score
-    without denials; none of them is a probability"""
+    """for films: another score by its name in each line: CheXzero's softmax of the pair, CLIP's softmax of classes, or CheXzero's
+    score without denials (of two findings or more); of all words at once, drawn sets or not; none of them is a probability"""
     heatmap: Path | None = None
     """a folder for one overlay a case and finding: where the patches agree with the words"""
     features: Path | None = None

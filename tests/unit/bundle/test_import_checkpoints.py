@@ -82,6 +82,18 @@ def test_files_become_a_bundle_that_embeds_as_they_do(tmp_path: Path, vocabulary
     assert json.loads(capsys.readouterr().out)["id"] == answer["id"]
 
 
+@pytest.mark.parametrize(
+    ("family", "asked"), [("medclip", 'FILM --finding "pleural effusion"'), ("mi-zero", "SLIDE --prompts lung")]
+)
+def test_what_to_do_next_is_what_the_towers_were_made_for(
+    tmp_path: Path, vocabulary: Path, capsys: pytest.CaptureFixture[str], family: str, asked: str
+) -> None:
+    path = write(tmp_path / "a.pt", family=family)
+    command = ["bundle", "import", str(path), "--family", family, "--tokenizer", str(vocabulary), "--out", str(tmp_path / "b")]
+    assert main(command) == EXIT_OK
+    assert f"next: vesalius zeroshot {tmp_path / 'b'} {asked} --out" in capsys.readouterr().out
+
+
 def test_a_digest_that_differs_stops_it_before_the_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"\x80\x02never read")
     with pytest.raises(WrongDigest, match="it is another file"):
