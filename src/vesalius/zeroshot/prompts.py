@@ -145,7 +145,7 @@ class PromptSet:
         sources: Where the words come from.
 
     Raises:
-        PromptsError: A finding twice, or one without words for or against it.
+        PromptsError: A finding twice, or one without words for or against it, or with the same words for both.
     """
 
     name: str
@@ -159,7 +159,8 @@ class PromptSet:
         if self.kind not in ("pair", "classes"):
             raise PromptsError(f"kind {self.kind!r}; expected `pair` (each finding and its denial) or `classes` (one of several)")
         names = list(self.findings)
-        twice = sorted({name for name in names if names.count(name) > 1})
+        plain = [plain_name(name) for name in names]
+        twice = [name for name, one in zip(names, plain, strict=True) if plain.count(one) > 1]
         if not names or twice:
             raise PromptsError(f"prompts of {', '.join(twice) or 'nothing'}: each finding once, and at least one")
         for prompt in self.prompts:
@@ -172,6 +173,20 @@ class PromptSet:
                 raise PromptsError(f"{prompt.finding!r} is a class: classes stand against each other and have no denial")
         if self.kind == "classes" and len(names) < 2:
             raise PromptsError("one class alone cannot be told from anything; name at least 2, or use kind `pair`")
+        self._check_words_differ()
+
+    def _check_words_differ(self) -> None:
+        """Refuses what can give nothing but 0, or the same for two classes, whatever the image."""
+        seen: dict[str, str] = {}
+        for finding, texts in self.texts().items():
+            both = [text for text in texts.positive if text in texts.negative]
+            if both:
+                raise PromptsError(
+                    f"{finding!r} is asked as {both[0]!r} both for and against; that tells nothing: change one of them"
+                )
+            for text in texts.positive if self.kind == "classes" else ():
+                if (other := seen.setdefault(text, finding)) != finding:
+                    raise PromptsError(f"{text!r} is asked for {other} and for {finding}; give each class words of its own")
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -252,10 +267,10 @@ def prompt_for(finding: str) -> Prompt:
 
 def absence_of(finding: str) -> str | None:
     """Returns what a name says is not there: "no effusion" gives "effusion", "No Finding" gives ""; None for a thing seen."""
-    text = plain_name(finding)
-    if NORMAL.fullmatch(text):
+    name = " ".join(finding.replace("_", " ").split()).rstrip(" .!?;,:")
+    if NORMAL.fullmatch(name.lower()):
         return ""
-    found = ABSENCE.fullmatch(" ".join(finding.replace("_", " ").split()))
+    found = ABSENCE.fullmatch(name)
     return found["what"] if found else None
 
 

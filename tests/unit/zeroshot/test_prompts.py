@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vesalius.errors import PromptsError
@@ -36,6 +38,9 @@ def test_a_text_is_asked_letter_for_letter_against_its_denial() -> None:
         ("normal", ""),
         ("Normal chest radiograph", ""),
         ("unremarkable", ""),
+        ("No Finding.", ""),
+        ("Normal!", ""),
+        ("no pleural effusion.", "pleural effusion"),
         ("no pleural effusion", "pleural effusion"),
         ("No evidence of Pneumothorax", "Pneumothorax"),
         ("without consolidation", "consolidation"),
@@ -130,3 +135,22 @@ def test_the_hash_is_of_what_is_asked_and_of_nothing_else() -> None:
     assert prompts_for(["edema"]).sha256 != first.sha256
     more = PromptSet("asked", "pair", first.prompts, (*PLAIN, Template("signs of {}", "no signs of {}")))
     assert more.sha256 != first.sha256
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: PromptSet("x", "pair", (Prompt("Edema", positive=("wet",), negative=("dry", "wet")),)),
+            "'wet' both for and against",
+        ),
+        (lambda: PromptSet("x", "pair", (Prompt("a", ("a",)),), (Template("{}", "{}"),)), "'a' both for and against"),
+        (lambda: PromptSet.of_classes({"a": ["q", "r"], "b": ["r", "s"]}), "'r' is asked for a and for b"),
+        (lambda: prompts_for(["Effusion", "effusion"]), "each finding once"),
+        (lambda: prompts_for(["Pleural_Effusion", "pleural effusion"]), "each finding once"),
+    ],
+)
+def test_words_that_can_only_give_zero_or_the_same_twice_are_refused(make: Callable[[], PromptSet], words: str) -> None:
+    """A contrast of a sentence with itself is 0 for every film, and looks like an answer."""
+    with pytest.raises(PromptsError, match=words):
+        make()
