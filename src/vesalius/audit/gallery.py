@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, UInt8
 from scipy.special import logit
 
 from vesalius.audit.answers import Answers
-from vesalius.types import Reason
+from vesalius.types import EvidenceKind, Reason
 
 if TYPE_CHECKING:
     from vesalius.bundle.predictor import Predictor
@@ -33,6 +33,7 @@ class GalleryFilm:
         words: What was said and what was true, in a sentence.
         picture: The film as the store keeps it.
         overlay: The film under the network's evidence for `finding`.
+        evidence_of: What that evidence is.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class GalleryFilm:
     words: str
     picture: str
     overlay: str
+    evidence_of: EvidenceKind = "logits"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def _make(choice: Choice, answers: Answers, predictor: Predictor, store: Store) 
         words=_words(choice, answers, predictor),
         picture=data_uri(film),
         overlay=data_uri(film if evidence is None else overlay(image, evidence, side_px=THUMBNAIL_PX)),
+        evidence_of=prediction.evidence_of,
     )
 
 
