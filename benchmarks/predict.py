@@ -65,7 +65,8 @@ def make_bundle(path: Path, films: list[Path], encoder: str, size: int) -> None:
     import torch
     from safetensors.torch import save
 
-    from vesalius.bundle.calibrate import calibrate, describe
+    from vesalius.bundle.calibrate import calibrate
+    from vesalius.bundle.describe import describe_classifier
     from vesalius.bundle.save import save_bundle
     from vesalius.dicom.read import read
     from vesalius.inference.film import FilmInference, join
@@ -81,7 +82,7 @@ def make_bundle(path: Path, films: list[Path], encoder: str, size: int) -> None:
     output = join([inference.run([read(path) for path in films[at : at + BATCH]]) for at in range(0, len(films), BATCH)])
     labels = np.random.default_rng(0).integers(0, 2, (len(films), len(FINDINGS))).astype(np.float64)
     calibration = calibrate(output, labels, np.arange(len(films)), FINDINGS)
-    description = describe("bench", config, inference, calibration, {"training_sites": ["bench"]})
+    description = describe_classifier("bench", config, inference, calibration, {"training_sites": ["bench"]})
     save_bundle(path, description, weights=[weights], statistics=calibration.gate.state())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from vesalius.bundle.calibrate import CalibrationOptions, calibrate, describe
+from vesalius.bundle.calibrate import CalibrationOptions, calibrate
+from vesalius.bundle.describe import describe_classifier
 from vesalius.bundle.save import save_bundle
 from vesalius.datasets.store import Store, write_store
 from vesalius.dicom.resample import quantise, resize_to_square
@@ -63,14 +65,23 @@ def make_bundle(
     patients = np.array([f"patient {seed // 2}" for seed in range(films)])
     calibration = calibrate(output, labels, patients, FINDINGS, options)
     provenance = {"training_sites": ["A"], "films": {"calibration": films}, "store_fingerprint": "0" * 64}
-    description = describe(about.pop("name", "tiny"), CONFIG, inference, calibration, provenance, **about)
+    description = describe_classifier(about.pop("name", "tiny"), CONFIG, inference, calibration, provenance, **about)
     return save_bundle(path, description, weights=weights, statistics=calibration.gate.state())
 
 
 def make_store(
-    path: Path, *, films: int = 60, sites: tuple[str, ...] = ("A",), split: str = "calibration", side: int = SIZE_PX
+    path: Path,
+    *,
+    films: int = 60,
+    sites: tuple[str, ...] = ("A",),
+    split: str = "calibration",
+    side: int = SIZE_PX,
+    labels: Mapping[str, np.ndarray] | None = None,
 ) -> Store:
-    """A store of the films above; every tenth is lateral, two films a patient, one label unknown and one uncertain."""
+    """A store of the films above; every tenth is lateral, two films a patient, one label unknown and one uncertain.
+
+    `labels` stand in the place of those of Effusion and Nodule.
+    """
     pixels = [quantise(resize_to_square(make_film(seed).pixels, side), 12) for seed in range(films)]
     effusion, nodule = np.arange(films) % 2.0, (np.arange(films) % 3 == 0).astype(np.float64)
     effusion[1], nodule[2] = np.nan, -1
@@ -81,9 +92,8 @@ def make_store(
             "patient_id": [f"patient {seed // 2}" for seed in range(films)],
             "view_position": ["LATERAL" if seed % 10 == 9 else "PA" for seed in range(films)],
             "bits_stored": 12,
-            "label:Effusion": effusion,
-            "label:Nodule": nodule,
         }
+        | {f"label:{name}": column for name, column in (labels or {"Effusion": effusion, "Nodule": nodule}).items()}
     )
     return write_store(path, np.stack(pixels), manifest)
 

@@ -7,27 +7,21 @@ gives, on the calibration split only.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from vesalius.bundle import format as layout
 from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 
 if TYPE_CHECKING:
-    from vesalius.inference.film import FilmInference, NetworkOutput
-    from vesalius.models.config import ClassifierConfig
+    from vesalius.inference.film import NetworkOutput
     from vesalius.uncertainty import DecisionPolicy, OodGate, SelectedCalibrator
     from vesalius.uncertainty.class_decisions import ClassPolicy, SelectedClassCalibrator
 
 Rule = Literal["f1", "youden", "sensitivity"]
-SOFTWARE = ("vesalius", "torch", "transformers", "numpy", "scipy", "safetensors")
-"""Packages whose version may move the last digits of an answer."""
 
 
 @dataclass(frozen=True)
@@ -191,49 +185,3 @@ def _row(
         "high": float(policy.high[index]),
         "notes": notes,
     }
-
-
-def describe(
-    name: str,
-    config: ClassifierConfig,
-    inference: FilmInference,
-    calibration: Calibration,
-    provenance: dict[str, Any],
-    *,
-    assessable_views: Sequence[str] = ("PA", "AP"),
-    notices: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Returns all of `bundle.json`.
-
-    `name` goes into every answer, `provenance` must hold `training_sites`, a film of a known view that is not among
-    `assessable_views` is not answered, and `notices` are sentences that must stand wherever the bundle's figures are shown.
-
-    Raises:
-        BundleError: A name that cannot be a file's, or a provenance without sites.
-    """
-    layout.check_name(name)
-    if "training_sites" not in provenance:
-        raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
-    return {
-        "format": layout.FORMAT,
-        "kind": layout.CLASSIFIER,
-        "name": name,
-        "findings": list(config.findings),
-        "notices": list(notices),
-        "encoder": config.to_json(),
-        "preprocessing": inference.preprocessing.to_json(),
-        "precision": inference.precision,
-        "averaging": {"of": "logits", "members": len(inference.networks), "views": [view.to_json() for view in inference.views]},
-        "order": list(layout.ORDER),
-        "calibrator": calibration.calibrator.to_json(),
-        "policy": calibration.policy.to_json(),
-        "gate": calibration.gate.to_json(),
-        "assessable_views": [str(view) for view in assessable_views],
-        "calibration": calibration.table,
-        "provenance": {**provenance, "software": software()},
-    }
-
-
-def software() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that may move the last digits of an answer."""
-    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}

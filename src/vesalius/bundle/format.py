@@ -37,13 +37,9 @@ TEXT = "text.safetensors"
 CARD = "card.md"
 AUDIT = "audit"
 AUDIT_MANIFEST = "audit/MANIFEST.json"
-ORDER = (
-    "average logits over members and views",
-    "calibrate",
-    "threshold",
-    "abstain inside the band",
-    "out-of-distribution gate overrules",
-)
+RULES = ("calibrate", "threshold", "abstain inside the band", "out-of-distribution gate overrules")
+CLASS_RULES = ("calibrate", "likeliest class, or abstain below the cut", "out-of-distribution gate overrules")
+"""What happens to logits, in order: of findings, and of classes that exclude each other."""
 REQUIRED = (
     "format", "kind", "name", "findings", "notices", "encoder", "preprocessing", "precision", "averaging", "order",
     "calibrator", "policy", "gate", "assessable_views", "calibration", "provenance",

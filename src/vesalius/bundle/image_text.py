@@ -191,7 +191,7 @@ def save_image_text(  # noqa: PLR0913  # one keyword an entry of bundle.json
         BundleError: A name that cannot be a file's, no weights, or something is there already.
         TokenizerError: The tokenizer has ids that the token embedding has no row for.
     """
-    from vesalius.bundle.calibrate import software
+    from vesalius.bundle.describe import software
 
     layout.check_name(name)
     if not weights:

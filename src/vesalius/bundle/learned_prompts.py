@@ -9,10 +9,11 @@ It answers `predict` like any other bundle, and only what was learned can be ask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vesalius.bundle import format as layout
+from vesalius.bundle.describe import describe, reads_films
 from vesalius.bundle.image_text import ImageTextBundle, build_unfilled
 from vesalius.bundle.save import save_bundle
 from vesalius.errors import BundleError
@@ -41,7 +42,7 @@ def describe_learned(
     towers: ImageTextBundle,
     inference: LearnedPromptInference,
     calibration: Calibration,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     *,
     assessable_views: Sequence[str] = ("PA", "AP"),
     notices: Sequence[str] = (),
@@ -51,31 +52,14 @@ def describe_learned(
     Raises:
         BundleError: A name that cannot be a file's, or a provenance without `training_sites`.
     """
-    from vesalius.bundle.calibrate import software
-
-    layout.check_name(name)
-    if "training_sites" not in provenance:
-        raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
-    return {
-        "format": layout.FORMAT,
-        "kind": layout.ZERO_SHOT,
-        "name": name,
+    reads = {
         "family": towers.family,
         "findings": list(inference.findings),
-        "notices": [*towers.notices, *notices],
         "encoder": towers.config.to_json(),
-        "preprocessing": inference.preprocessing.to_json(),
         "prompts": {"kind": LEARNED, "design": inference.generators[0].design.to_json(), "towers": towers.reference},
-        "precision": inference.precision,
-        "averaging": {"of": "logits", "members": len(inference.models), "views": [view.to_json() for view in inference.views]},
-        "order": list(layout.ORDER),
-        "calibrator": calibration.calibrator.to_json(),
-        "policy": calibration.policy.to_json(),
-        "gate": calibration.gate.to_json(),
-        "assessable_views": [str(view) for view in assessable_views],
-        "calibration": calibration.table,
-        "provenance": {**provenance, "software": software()},
+        **reads_films(inference, assessable_views),
     }
+    return describe(layout.ZERO_SHOT, name, reads, calibration, provenance, notices=(*towers.notices, *notices))
 
 
 def save_learned(

@@ -38,7 +38,7 @@ def load(path: str | Path, *, device: str = "auto") -> Predictor | SlidePredicto
         from vesalius.bundle.image_text import open_image_text
 
         return open_image_text(verified)
-    return _open_slides(verified, device) if verified.kind == layout.ZERO_SHOT_SLIDES else _open_predictor(verified, device)
+    return _open(verified, device)
 
 
 def load_answering(path: str | Path, *, device: str = "auto") -> Predictor | SlidePredictor:
@@ -53,7 +53,7 @@ def load_answering(path: str | Path, *, device: str = "auto") -> Predictor | Sli
         from vesalius.bundle.image_text import refusal
 
         raise BundleError(refusal(verified.reference))
-    return _open_slides(verified, device) if verified.kind == layout.ZERO_SHOT_SLIDES else _open_predictor(verified, device)
+    return _open(verified, device)
 
 
 def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
@@ -74,47 +74,29 @@ def load_predictor(path: str | Path, *, device: str = "auto") -> Predictor:
     return answering
 
 
-def _open_slides(verified: VerifiedBundle, device: str) -> SlidePredictor:
+def _open(verified: VerifiedBundle, device: str) -> Predictor | SlidePredictor:
+    from vesalius.bundle.predictor import Predictor
     from vesalius.bundle.slide_predictor import SlidePredictor
     from vesalius.bundle.zero_shot_slides import open_slides
-    from vesalius.uncertainty import DecisionPolicy, calibrator_from_json
-    from vesalius.uncertainty.class_decisions import ClassPolicy
+    from vesalius.uncertainty import calibrator_from_json
+    from vesalius.uncertainty.class_decisions import policy_from_json
 
     description = verified.description
     try:
-        policy = description["policy"]
-        return SlidePredictor(
-            description=description,
-            id=verified.id,
-            calibrator=calibrator_from_json(description["calibrator"]),
-            policy=(ClassPolicy if policy.get("kind") == ClassPolicy.kind else DecisionPolicy).from_json(policy),
-            gate=_gate(verified),
-            inference=open_slides(verified, device),
-        )
+        rules = {
+            "description": description,
+            "id": verified.id,
+            "calibrator": calibrator_from_json(description["calibrator"]),
+            "policy": policy_from_json(description["policy"]),
+            "gate": _gate(verified),
+        }
+        if verified.kind == layout.ZERO_SHOT_SLIDES:
+            return SlidePredictor(**rules, inference=open_slides(verified, device))
+        return Predictor(**rules, inference=_inference(verified, device))
     except VesaliusError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its words again") from error
-
-
-def _open_predictor(verified: VerifiedBundle, device: str) -> Predictor:
-    from vesalius.bundle.predictor import Predictor
-    from vesalius.uncertainty import DecisionPolicy, calibrator_from_json
-
-    description = verified.description
-    try:
-        return Predictor(
-            description=description,
-            id=verified.id,
-            inference=_inference(verified, device),
-            calibrator=calibrator_from_json(description["calibrator"]),
-            policy=DecisionPolicy.from_json(description["policy"]),
-            gate=_gate(verified),
-        )
-    except VesaliusError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate its run again") from error
+        raise BundleError(f"the bundle at {verified.path} does not fit together ({error}); calibrate it again") from error
 
 
 def _inference(verified: VerifiedBundle, device: str) -> FilmInference | LearnedPromptInference | ZeroShotInference:

@@ -105,11 +105,9 @@ class Predictor(Locked):
     """A bundle that answers films, verified and ready; made by `vesalius.load`.
 
     Attributes:
-        policy: Thresholds and the band around each in which it abstains.
         inference: From films to averaged logits and features.
     """
 
-    policy: DecisionPolicy
     inference: FilmInference | ZeroShotInference | LearnedPromptInference
 
     def predict(

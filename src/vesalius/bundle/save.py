@@ -32,7 +32,7 @@ def save_bundle(
 
     Args:
         path: Its folder, to be made.
-        description: All of `bundle.json`; see `calibrate.describe`.
+        description: All of `bundle.json`; see `describe.describe`.
         weights: One safetensors file a member, in order: what it holds, or where it lies (it is copied).
         statistics: Arrays of the out-of-distribution gate; None for a bundle without one.
         extra: Other files of its kind: `tokenizer.json`, `text.safetensors`; the manifest covers them like the weights.

@@ -9,15 +9,14 @@ It answers `predict` and `audit` like a trained classifier. Nothing but its own 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.bundle import format as layout
-from vesalius.bundle.save import save_bundle
+from vesalius.bundle.describe import describe, reads_films
+from vesalius.bundle.zero_shot_files import read_locked, save_locked
 from vesalius.errors import BundleError
-from vesalius.models.clip_config import ImageTextConfig
-from vesalius.models.contracts import contract_from_json
 from vesalius.zeroshot.heads import TextHead
 from vesalius.zeroshot.prompt_file import prompts_from_json
 
@@ -37,43 +36,26 @@ def describe_zero_shot(
     inference: ZeroShotInference,
     prompts: PromptSet,
     calibration: Calibration,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     *,
     assessable_views: Sequence[str] = ("PA", "AP"),
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns all of `bundle.json`.
 
-    `towers` is the bundle that was asked and `prompts` what it was asked; the rest is as in `calibrate.describe`.
+    `towers` is the bundle that was asked and `prompts` what it was asked; the rest is as in `describe.describe`.
 
     Raises:
         BundleError: A name that cannot be a file's, or a provenance without sites.
     """
-    from vesalius.bundle.calibrate import software
-
-    layout.check_name(name)
-    if "training_sites" not in provenance:
-        raise BundleError("the provenance names no training_sites; an audit could not tell what is external")
-    return {
-        "format": layout.FORMAT,
-        "kind": layout.ZERO_SHOT,
-        "name": name,
+    reads = {
         "family": towers.family,
         "findings": list(inference.findings),
-        "notices": list(dict.fromkeys((*towers.notices, *notices))),
         "encoder": towers.config.to_json(),
-        "preprocessing": inference.preprocessing.to_json(),
         "prompts": {**prompts.to_json(), "average": inference.heads[0].average, "towers": towers.reference},
-        "precision": inference.precision,
-        "averaging": {"of": "logits", "members": len(inference.networks), "views": [view.to_json() for view in inference.views]},
-        "order": list(layout.ORDER),
-        "calibrator": calibration.calibrator.to_json(),
-        "policy": calibration.policy.to_json(),
-        "gate": calibration.gate.to_json(),
-        "assessable_views": [str(view) for view in assessable_views],
-        "calibration": calibration.table,
-        "provenance": {**provenance, "software": software()},
+        **reads_films(inference, assessable_views),
     }
+    return describe(layout.ZERO_SHOT, name, reads, calibration, provenance, notices=(*towers.notices, *notices))
 
 
 def save_zero_shot(
@@ -90,7 +72,7 @@ def save_zero_shot(
     Args:
         path: Its folder, to be made.
         description: From `describe_zero_shot`.
-        towers: Whose vision towers are kept, read from its files anew: what answers is laid out for this machine.
+        towers: Whose vision towers are kept, read from their files anew: what answers is laid out for this machine.
         inference: Whose heads are locked.
         calibration: What was fitted.
         overwrite: Replace a bundle that is there.
@@ -98,20 +80,14 @@ def save_zero_shot(
     Raises:
         BundleError: Something is there already.
     """
-    from safetensors.numpy import save as save_arrays
-    from safetensors.torch import save
-
-    from vesalius.models.image_tower import tower_state
-
-    arrays: dict[str, np.ndarray] = {}
+    texts: dict[str, np.ndarray] = {}
     for member, head in enumerate(inference.heads):
-        arrays[f"{member}.positive"] = head.positive
+        texts[f"{member}.positive"] = head.positive
         if head.negative is not None:
-            arrays[f"{member}.negative"] = head.negative
-    weights = [save(tower_state(model)) for model in towers.each_model()]
-    extra = {layout.TEXT: save_arrays(arrays)}
-    statistics = calibration.gate.state()
-    return save_bundle(path, description, weights=weights, statistics=statistics, extra=extra, overwrite=overwrite)
+            texts[f"{member}.negative"] = head.negative
+    return save_locked(
+        path, description, models=towers.each_model(), texts=texts, statistics=calibration.gate.state(), overwrite=overwrite
+    )
 
 
 def open_zero_shot(verified: VerifiedBundle, device: str) -> ZeroShotInference:
@@ -120,26 +96,17 @@ def open_zero_shot(verified: VerifiedBundle, device: str) -> ZeroShotInference:
     Raises:
         BundleError: Its parts do not fit together.
     """
-    from safetensors.numpy import load_file as load_arrays
-    from safetensors.torch import load_file
-
     from vesalius.inference.zero_shot import ZeroShotInference
-    from vesalius.models.image_tower import ImageTower
 
-    description = verified.description
-    config = ImageTextConfig.from_json(description["encoder"])
-    held = load_arrays(verified.path / layout.TEXT)
-    asked = dict(description["prompts"])
+    description, files = verified.description, read_locked(verified)
+    asked = dict(files.prompts)
     average = asked.pop("average")
     asked.pop("towers", None)
     prompts = prompts_from_json(asked)
     if list(prompts.findings) != description["findings"]:
         raise BundleError(f"the prompts of {verified.path} are of other findings than it answers; calibrate them again")
-    names = layout.weights_names(int(description["averaging"]["members"]))
-    models = [ImageTower.from_state(config, load_file(verified.path / name)) for name in names]
     heads = [
-        TextHead(prompts.kind, prompts.findings, average, held[f"{member}.positive"], held.get(f"{member}.negative"))
-        for member in range(len(names))
+        TextHead(prompts.kind, prompts.findings, average, files.texts[f"{member}.positive"], files.texts.get(f"{member}.negative"))
+        for member in range(len(files.towers))
     ]
-    contract = contract_from_json(description["preprocessing"])
-    return ZeroShotInference(models, contract, heads, precision=description["precision"], device=device)
+    return ZeroShotInference(files.towers, files.contract, heads, precision=description["precision"], device=device)

@@ -10,7 +10,7 @@ must be refused and not answered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.bundle import format as layout
-from vesalius.bundle.zero_shot_files import read_zero_shot, save_zero_shot
+from vesalius.bundle.describe import describe
+from vesalius.bundle.zero_shot_files import read_locked, save_locked
 from vesalius.errors import BundleError
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 COLUMNS = "columns"
 AVERAGED = ("average patch scores over members", "pool patches", "median over prompt sets")
-RULES = ("calibrate", "threshold", "abstain inside the band", "out-of-distribution gate overrules")
-CLASS_RULES = ("calibrate", "likeliest class, or abstain below the cut", "out-of-distribution gate overrules")
 
 
 def describe_slides(
@@ -39,31 +38,24 @@ def describe_slides(
     reader: SlideWords,
     asked: PromptSet,
     calibration: Calibration,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     *,
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns all of `bundle.json`.
 
     `reader` is what read the calibration slides, `asked` the prompts its prompt sets were drawn from; the rest is as in
-    `calibrate.describe`.
+    `describe.describe`.
 
     Raises:
-        BundleError: A name that cannot be a file's.
+        BundleError: A name that cannot be a file's, or a provenance without sites.
     """
-    from vesalius.bundle.calibrate import software
-
-    layout.check_name(name)
     towers, inference = reader.bundle, reader.inference
     smoothing = inference.rule.pool.smoothing
     smoothed = () if smoothing == "none" else (f"smooth {smoothing}",)
-    return {
-        "format": layout.FORMAT,
-        "kind": layout.ZERO_SHOT_SLIDES,
-        "name": name,
+    reads = {
         "family": towers.family,
         "findings": list(inference.findings),
-        "notices": list(dict.fromkeys((*towers.notices, *notices))),
         "encoder": towers.config.to_json(),
         "preprocessing": towers.contract.to_json(),
         "slide": inference.rule.to_json(),
@@ -75,13 +67,9 @@ def describe_slides(
         },
         "precision": reader.precision,
         "averaging": {"of": "patch scores", "members": towers.members},
-        "order": [*smoothed, *AVERAGED, *(CLASS_RULES if asked.kind == "classes" else RULES)],
-        "calibrator": calibration.calibrator.to_json(),
-        "policy": calibration.policy.to_json(),
-        "gate": calibration.gate.to_json(),
-        "calibration": calibration.table,
-        "provenance": {**provenance, "software": software()},
     }
+    shown = (*towers.notices, *notices)
+    return describe(layout.ZERO_SHOT_SLIDES, name, reads, calibration, provenance, notices=shown, averaged=(*smoothed, *AVERAGED))
 
 
 def _sentences(one: PromptSet) -> dict[str, Any]:
@@ -105,10 +93,10 @@ def save_slides(
     Raises:
         BundleError: Something is there already.
     """
-    return save_zero_shot(
+    return save_locked(
         path,
         description,
-        models=tuple(reader.bundle.each_model()),
+        models=reader.bundle.each_model(),
         texts={COLUMNS: np.asarray(reader.inference.columns.weights)},
         statistics=calibration.gate.state(),
         overwrite=overwrite,
@@ -126,12 +114,12 @@ def open_slides(verified: VerifiedBundle, device: str) -> SlideInference:
     from vesalius.zeroshot.slide_scores import TextColumns
 
     description = verified.description
-    files, findings = read_zero_shot(verified), tuple(description["findings"])
+    files, findings = read_locked(verified), tuple(description["findings"])
     if [entry["name"] for entry in files.prompts["findings"]] != list(findings) or COLUMNS not in files.texts:
         raise BundleError(f"the words of {verified.path} are of other findings than it answers; calibrate them again")
     columns = TextColumns(files.texts[COLUMNS], findings, len(files.prompts["sets"]))
     # Features bear the name of the towers they were made with: those of `zeroshot` and `features` are taken up here.
     encoder = SlideEncoder(
-        files.models, files.contract, name=files.prompts["towers"], precision=description["precision"], device=device
+        files.towers, files.contract, name=files.prompts["towers"], precision=description["precision"], device=device
     )
     return SlideInference(encoder, columns, SlideRule.from_json(description["slide"]))

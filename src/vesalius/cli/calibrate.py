@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,21 +12,18 @@ import tyro
 from vesalius.cli import EXIT_OK
 from vesalius.cli.arguments import gather
 from vesalius.cli.console import Console
-from vesalius.errors import EmptyInput, RunError, StoreError
+from vesalius.errors import RunError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vesalius.bundle.calibrate import CalibrationOptions
+    from vesalius.bundle.calibrate import Calibration, CalibrationOptions
+    from vesalius.cli.calibration_films import CalibrationFilms
     from vesalius.datasets.store import Store
-    from vesalius.inference.film import FilmInference, NetworkOutput
-    from vesalius.inference.learned_prompts import LearnedPromptInference
-    from vesalius.inference.zero_shot import ZeroShotInference
+    from vesalius.inference.film import FilmInference
     from vesalius.training.prompts_run import PromptsRun
     from vesalius.training.run import Run
-    from vesalius.types import Image, ProgressCallback
 
-BATCH = 16
 MACHINE_PATHS = ("store", "out", "init_from", "bundle")
 """Settings of a run that name places on the machine it ran on; a bundle keeps none."""
 
@@ -148,8 +144,10 @@ class Command:
         return self._calibrate_classifiers(console)
 
     def _calibrate_classifiers(self, console: Console) -> int:
-        from vesalius.bundle.calibrate import calibrate, describe
+        from vesalius.bundle.calibrate import calibrate
+        from vesalius.bundle.describe import describe_classifier
         from vesalius.bundle.save import check_free, save_bundle
+        from vesalius.cli.calibration_films import choose_films, run_films
         from vesalius.datasets.store import Store
         from vesalius.metrics import known_labels
         from vesalius.training.run import load_run
@@ -165,7 +163,7 @@ class Command:
         labels = known_labels(store.labels(runs[0].findings)[films.rows])
         patients = films.patients()
         calibration = calibrate(output, labels, patients, runs[0].findings, self.calibration_options())
-        description = describe(
+        description = describe_classifier(
             self.name or self.out.resolve().name,
             runs[0].config,
             inference,
@@ -216,6 +214,20 @@ class Command:
             self.risk_confidence,
         )
 
+    def rules_asked(self, *, classes: bool) -> dict[str, Any]:
+        """Returns how it was calibrated, for the record; classes have no threshold to choose."""
+        options = self.calibration_options()
+        return {
+            "coverage": options.coverage,
+            "threshold_rule": "likeliest class" if classes else options.threshold_rule,
+            "ood_scores": list(options.ood_scores),
+            "ood_quantile": options.ood_quantile,
+            "precision": self.precision,
+            "seed": options.seed,
+            "target_risk": options.target_risk,
+            "risk_confidence": options.guarantee,
+        }
+
     def _inference(self, runs: Sequence[Run]) -> FilmInference:
         from safetensors.torch import load_file
 
@@ -230,13 +242,15 @@ class Command:
         return FilmInference(networks, runs[0].preprocessing, precision=self.precision, views=VIEWS[self.tta], device=self.device)
 
     def provenance(
-        self, runs: Sequence[Run] | Sequence[PromptsRun], store: Store, films: CalibrationFilms, patients: np.ndarray
+        self,
+        runs: Sequence[Run] | Sequence[PromptsRun],
+        store: Store,
+        films: CalibrationFilms,
+        patients: np.ndarray,
+        *,
+        classes: bool = False,
     ) -> dict[str, Any]:
         """Returns where data and code come from; nothing here names a place on this machine or a patient."""
-        options = self.calibration_options()
-        made_with = {"coverage": options.coverage, "threshold_rule": options.threshold_rule, "ood_scores": list(options.ood_scores)}
-        made_with |= {"ood_quantile": options.ood_quantile, "tta": self.tta, "precision": self.precision, "seed": options.seed}
-        made_with |= {"target_risk": options.target_risk, "risk_confidence": options.guarantee}
         members = [
             {
                 "options": {name: value for name, value in run.options.items() if name not in MACHINE_PATHS},
@@ -255,7 +269,7 @@ class Command:
                 "patients": len(set(patients.tolist())),
                 "sites": list(films.sites),
                 "left_out": films.left_out,
-                "options": made_with,
+                "options": self.rules_asked(classes=classes) | {"tta": self.tta},
             },
             "members": members,
             "warnings": warnings_of(runs, store),
@@ -281,32 +295,6 @@ class Command:
         console.result({"bundle": str(self.out), "id": bundle_id, "description": description})
 
 
-@dataclass(frozen=True)
-class CalibrationFilms:
-    """The films that everything is fitted on.
-
-    Attributes:
-        rows: Of the store.
-        left_out: How many of the split were not taken, by reason.
-    """
-
-    store: Store
-    rows: np.ndarray
-    sites: tuple[str, ...]
-    left_out: dict[str, int]
-
-    def images(self) -> Iterator[Image]:
-        """Yields one film after the other."""
-        return (self.store.image(int(row)) for row in self.rows)
-
-    def patients(self) -> np.ndarray:
-        """Returns whose film each is; a film of an unknown patient is a patient of its own."""
-        import numpy as np
-
-        ids = self.store.manifest["patient_id"].to_numpy(dtype=object)
-        return np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in self.rows])
-
-
 def words(text: str | None) -> tuple[str, ...]:
     """Returns the words of a comma separated list."""
     return tuple(word.strip() for word in (text or "").split(",") if word.strip())
@@ -328,60 +316,15 @@ def check_members(runs: Sequence[Run]) -> None:
             )
 
 
-def choose_films(
-    store: Store,
-    runs: Sequence[Run] | Sequence[PromptsRun],
-    sites: Sequence[str],
-    views: Sequence[str],
-    *,
-    store_size_px: int | None,
-) -> CalibrationFilms:
-    """Returns the films of the calibration split that the bundle will be able to answer.
+def show_class_cut(console: Console, calibration: Calibration, labels: np.ndarray, what: str) -> None:
+    """Says when the likeliest of several classes is answered; nothing of findings."""
+    from vesalius.uncertainty.class_decisions import ClassPolicy
 
-    `store_size_px` is what the network's contract asks of a store; None where any will do.
-
-    Raises:
-        StoreError: The store holds films of another size than the network was trained on.
-        EmptyInput: There is none.
-    """
-    import numpy as np
-
-    from vesalius.dicom.quality import quality_problem
-
-    if store_size_px is not None and store.size_px != store_size_px:
-        raise StoreError(
-            f"films of {store.path} are {store.size_px} px and the run was trained on {store_size_px} px; "
-            "use the store of the run, or ingest again with --size"
-        )
-    chosen = tuple(sites) or tuple(sorted({site for run in runs for site in run.sites}))
-    split = store.rows(split="calibration", sites=chosen)
-    position = store.manifest["view_position"].to_numpy(dtype=object)
-    readable = [row for row in split if not isinstance(position[row], str) or position[row] in views]
-    kept = [row for row in readable if quality_problem(store.image(int(row))) is None]
-    if not kept:
-        raise EmptyInput(
-            f"no film of split `calibration` and of site {', '.join(chosen)} in {store.path}; "
-            "ingest with a `split` column, with more patients, or name other sites with --sites"
-        )
-    left_out = {"not_assessable": len(split) - len(readable), "poor_quality": len(readable) - len(kept)}
-    return CalibrationFilms(store, np.array(kept), chosen, {reason: count for reason, count in left_out.items() if count})
-
-
-def run_films(
-    inference: FilmInference | LearnedPromptInference | ZeroShotInference,
-    films: Iterable[Image],
-    total: int,
-    progress: ProgressCallback,
-) -> NetworkOutput:
-    """Returns what the networks say of every film, by the very code that answers later."""
-    from vesalius.inference.film import join
-
-    outputs, rest, done = [], iter(films), 0
-    while batch := list(islice(rest, BATCH)):
-        outputs.append(inference.run(batch))
-        done += len(batch)
-        progress(done, total)
-    return join(outputs)
+    if not isinstance(calibration.policy, ClassPolicy):
+        return
+    known, cut = int((labels == 1).any(axis=1).sum()), calibration.policy.cut
+    said = "nothing is answered" if cut > 1 else f"the likeliest class is said where its probability is {cut:.3f} or more"
+    console.say(f"classes exclude each other, probabilities add up to 1: {said}, else none ({known} {what} of a known class)")
 
 
 def warnings_of(runs: Sequence[Run] | Sequence[PromptsRun], store: Store) -> list[str]:

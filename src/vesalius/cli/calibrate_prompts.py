@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from vesalius.bundle.calibrate import Calibration
     from vesalius.bundle.image_text import ImageTextBundle
-    from vesalius.cli.calibrate import CalibrationFilms, Command
+    from vesalius.cli.calibrate import Command
+    from vesalius.cli.calibration_films import CalibrationFilms
     from vesalius.cli.console import Console
     from vesalius.inference.learned_prompts import LearnedPromptInference
     from vesalius.models.contracts import Contract
@@ -26,10 +27,12 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     Raises:
         RunError: Runs over other towers, or of other prompts; or the towers are not where they were, or not what they were.
     """
+    from vesalius.bundle.calibrate import unfitted
     from vesalius.bundle.learned_prompts import describe_learned, save_learned
     from vesalius.bundle.save import check_free
-    from vesalius.cli.calibrate import choose_films, words
+    from vesalius.cli.calibrate import words
     from vesalius.cli.calibrate_words import contract_for
+    from vesalius.cli.calibration_films import choose_films
     from vesalius.datasets.store import Store
     from vesalius.training.prompts_run import load_prompts_run
 
@@ -42,8 +45,10 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     contract = contract_for(towers.contract, store)
     films = choose_films(store, runs, words(command.sites), views, store_size_px=contract.store_size_px)
     inference = build_inference(runs, towers, contract, command)
+    classes = inference.kind == "classes"
+    unfitted(command.calibration_options(), classes=classes)  # an option that cannot be is refused now, not after hours
     calibration = fit_rules(inference, films, command, console)
-    provenance = command.provenance(runs, store, films, films.patients())
+    provenance = command.provenance(runs, store, films, films.patients(), classes=classes)
     name = command.name or command.out.resolve().name
     shown = {"assessable_views": views, "notices": command.notice}
     description = describe_learned(name, towers, inference, calibration, provenance, **shown)
@@ -56,13 +61,17 @@ def calibrate_prompts(command: Command, console: Console) -> int:
 def fit_rules(inference: LearnedPromptInference, films: CalibrationFilms, command: Command, console: Console) -> Calibration:
     """Returns what is fitted to the films of the calibration split."""
     from vesalius.bundle.calibrate import calibrate
-    from vesalius.cli.calibrate import run_films
+    from vesalius.cli.calibrate import show_class_cut
+    from vesalius.cli.calibration_films import run_films
     from vesalius.metrics import known_labels
 
     with console.progress("calibrate") as progress:
         output = run_films(inference, films.images(), len(films.rows), progress)
     labels = known_labels(films.store.labels(inference.findings)[films.rows])
-    return calibrate(output, labels, films.patients(), inference.findings, command.calibration_options())
+    options, classes = command.calibration_options(), inference.kind == "classes"
+    calibration = calibrate(output, labels, films.patients(), inference.findings, options, classes=classes)
+    show_class_cut(console, calibration, labels, "films")
+    return calibration
 
 
 def first_checkpoint(towers: ImageTextBundle) -> Path:

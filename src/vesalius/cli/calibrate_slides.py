@@ -12,9 +12,6 @@ from vesalius.errors import BundleError, DuplicateImage, EmptyInput, MissingDepe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-
-    from vesalius.bundle.calibrate import Calibration
     from vesalius.bundle.slide import SlideWords
     from vesalius.cli.calibrate import Command
     from vesalius.cli.console import Console
@@ -47,7 +44,7 @@ def calibrate_slides(command: Command, console: Console) -> int:
     from vesalius.bundle.image_text import load_image_text
     from vesalius.bundle.save import check_free
     from vesalius.bundle.zero_shot_slides import describe_slides, save_slides
-    from vesalius.cli.calibrate import words
+    from vesalius.cli.calibrate import show_class_cut, words
     from vesalius.cli.calibrate_words import read_question
     from vesalius.datasets.slide_labels import read_slide_labels
     from vesalius.inference.film import join
@@ -72,7 +69,7 @@ def calibrate_slides(command: Command, console: Console) -> int:
     name = command.name or command.out.resolve().name
     description = describe_slides(name, reader, asked.only(table.findings), calibration, about, notices=command.notice)
     bundle_id = save_slides(command.out, description, reader=reader, calibration=calibration, overwrite=command.overwrite)
-    _show_choice(console, calibration, labels, classes=classes)
+    show_class_cut(console, calibration, labels, "slides")
     command.show(console, description, bundle_id, "slides")
     return EXIT_SOME_FAILED if read.left_out else EXIT_OK
 
@@ -170,26 +167,11 @@ def _what_to_mind(table: SlideLabels, asked: PromptSet) -> list[str]:
     return found
 
 
-def _show_choice(console: Console, calibration: Calibration, labels: np.ndarray, *, classes: bool) -> None:
-    if not classes:
-        return
-    import numpy as np
-
-    known = int((labels == 1).any(axis=1).sum())
-    cut = float(np.max(calibration.policy.thresholds))
-    said = "nothing is answered" if cut > 1 else f"the likeliest class is said where its probability is {cut:.3f} or more"
-    console.say(f"classes exclude each other, probabilities add up to 1: {said}, else none ({known} slides of a known class)")
-
-
 def _provenance(command: Command, reader: SlideWords, table: SlideLabels, read: SlidesRead, mind: list[str]) -> dict[str, Any]:
     """Returns where slides and words come from; nothing here names a place on this machine or a patient."""
     origin = dict(reader.bundle.description["provenance"])
-    options = command.calibration_options()
-    rule = "likeliest class" if reader.prompt_sets[0].kind == "classes" else options.threshold_rule
-    made_with: dict[str, Any] = {"coverage": options.coverage, "threshold_rule": rule}
-    made_with |= {"ood_scores": list(options.ood_scores), "ood_quantile": options.ood_quantile, "precision": command.precision}
-    made_with |= {"target_risk": options.target_risk, "risk_confidence": options.guarantee, "average": command.average}
-    made_with |= {"prompt_sets": command.prompt_sets, "seed": command.seed}
+    made_with = command.rules_asked(classes=reader.prompt_sets[0].kind == "classes")
+    made_with |= {"average": command.average, "prompt_sets": command.prompt_sets}
     kept = [table.slides[row] for row in read.kept]
     sites = sorted({slide.site for slide in kept if slide.site is not None})
     doubts = (

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vesalius.bundle.image_text import ImageTextBundle
-    from vesalius.cli.calibrate import CalibrationFilms, Command
+    from vesalius.cli.calibrate import Command
+    from vesalius.cli.calibration_films import CalibrationFilms
     from vesalius.cli.console import Console
     from vesalius.datasets.store import Store
     from vesalius.models.contracts import Contract
@@ -29,12 +30,13 @@ def is_image_text(path: Path) -> bool:
 
 def calibrate_words(command: Command, console: Console) -> int:
     """Calibrates what `--prompts` or `--finding` ask of the towers, writes the bundle and returns the exit code."""
-    from vesalius.bundle.calibrate import calibrate
+    from vesalius.bundle.calibrate import calibrate, unfitted
     from vesalius.bundle.film_words import unread_words
     from vesalius.bundle.image_text import load_image_text
     from vesalius.bundle.save import check_free
     from vesalius.bundle.zero_shot import describe_zero_shot, save_zero_shot
-    from vesalius.cli.calibrate import choose_films, run_films, words
+    from vesalius.cli.calibrate import show_class_cut, words
+    from vesalius.cli.calibration_films import choose_films, run_films
     from vesalius.datasets.store import Store
     from vesalius.inference.zero_shot import ZeroShotInference
     from vesalius.metrics import known_labels
@@ -43,6 +45,8 @@ def calibrate_words(command: Command, console: Console) -> int:
     check_free(command.out, overwrite=command.overwrite)
     towers, store = load_image_text(command.runs[0]), Store(command.store_at)
     asked, left_out = match_findings(read_question(command.prompts, command.finding), store.findings)
+    classes = asked.kind == "classes"
+    unfitted(command.calibration_options(), classes=classes)  # an option that cannot be is refused now, not after hours
     _say_what_to_mind(console, (*asked.warnings, *unread_words(towers, asked)), left_out)
     contract = contract_for(towers.contract, store)
     sites = words(command.sites) or sites_of(towers, store)
@@ -52,20 +56,21 @@ def calibrate_words(command: Command, console: Console) -> int:
     with console.progress("calibrate") as progress:
         output = run_films(inference, films.images(), len(films.rows), progress)
     labels, patients = known_labels(store.labels(asked.findings)[films.rows]), films.patients()
-    calibration = calibrate(output, labels, patients, asked.findings, command.calibration_options())
+    calibration = calibrate(output, labels, patients, asked.findings, command.calibration_options(), classes=classes)
     description = describe_zero_shot(
         command.name or command.out.resolve().name,
         towers,
         inference,
         asked,
         calibration,
-        provenance(command, towers, store, films, patients),
+        provenance(command, towers, store, films, patients, classes=classes),
         assessable_views=words(command.views),
         notices=command.notice,
     )
     bundle_id = save_zero_shot(
         command.out, description, towers=towers, inference=inference, calibration=calibration, overwrite=command.overwrite
     )
+    show_class_cut(console, calibration, labels, "films")
     command.show(console, description, bundle_id)
     return EXIT_OK
 
@@ -138,14 +143,11 @@ def sites_of(towers: ImageTextBundle, store: Store) -> tuple[str, ...]:
 
 
 def provenance(
-    command: Command, towers: ImageTextBundle, store: Store, films: CalibrationFilms, patients: np.ndarray
+    command: Command, towers: ImageTextBundle, store: Store, films: CalibrationFilms, patients: np.ndarray, *, classes: bool
 ) -> dict[str, Any]:
     """Returns where data and words come from; nothing here names a place on this machine or a patient."""
     origin = dict(towers.description["provenance"])
-    options = command.calibration_options()
-    made_with = {"coverage": options.coverage, "threshold_rule": options.threshold_rule, "ood_scores": list(options.ood_scores)}
-    made_with |= {"ood_quantile": options.ood_quantile, "precision": command.precision, "seed": options.seed}
-    made_with |= {"target_risk": options.target_risk, "risk_confidence": options.guarantee, "average": command.average}
+    made_with = command.rules_asked(classes=classes) | {"average": command.average}
     notes = [*origin.get("warnings", ()), *_doubts(towers)]
     return {
         "training_sites": sorted({*origin.get("training_sites", ()), *films.sites}),

@@ -23,6 +23,7 @@ from vesalius.zeroshot.learned_prompts import PromptGenerator, contrast, embed_p
 if TYPE_CHECKING:
     from vesalius.models.clip import ImageTextModel
     from vesalius.models.contracts import Contract
+    from vesalius.zeroshot.prompts import PromptKind
 
 FILMS_AT_ONCE = 16
 """Films whose prompts pass the text tower together: each film has its own, one a finding and one against it."""
@@ -71,6 +72,11 @@ class LearnedPromptInference(TowerInference):
     def findings(self) -> tuple[str, ...]:
         """What it answers to, in the order of the logits."""
         return self.generators[0].design.findings
+
+    @property
+    def kind(self) -> PromptKind:
+        """Findings, each for itself, or classes that exclude each other."""
+        return self.generators[0].design.kind
 
     def read(self, films: Embedded) -> NetworkOutput:
         """Returns what the prompts say of films that are embedded already."""

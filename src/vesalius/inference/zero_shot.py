@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vesalius.models.contracts import Contract
     from vesalius.models.image_tower import ImageTower
     from vesalius.types import Image
+    from vesalius.zeroshot.prompts import PromptKind
 
 EVIDENCE_GRID = 64
 """Patches a side of evidence that had to be placed on the film's padded square anew."""
@@ -137,6 +138,11 @@ class TowerInference(ABC):
     def findings(self) -> tuple[str, ...]:
         """What it answers to, in the order of the logits."""
 
+    @property
+    @abstractmethod
+    def kind(self) -> PromptKind:
+        """Findings, each for itself, or classes that exclude each other."""
+
     @abstractmethod
     def read(self, films: Embedded) -> NetworkOutput:
         """Returns what the words say of films that are embedded already."""
@@ -197,6 +203,11 @@ class ZeroShotInference(TowerInference):
     def findings(self) -> tuple[str, ...]:
         """What it answers to, in the order of the logits."""
         return self.heads[0].findings
+
+    @property
+    def kind(self) -> PromptKind:
+        """Findings, each for itself, or classes that exclude each other."""
+        return self.heads[0].kind
 
     def read(self, films: Embedded) -> NetworkOutput:
         """Returns what the words say of films that are embedded already."""

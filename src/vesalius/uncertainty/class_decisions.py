@@ -21,6 +21,7 @@ from vesalius.uncertainty.calibration_multiclass import BiasCorrectedTemperature
 from vesalius.uncertainty.curves import risk_coverage
 from vesalius.uncertainty.folds import patient_folds
 from vesalius.uncertainty.logistic_fit import SLOPE_RANGE
+from vesalius.uncertainty.selective import DecisionPolicy
 
 UNKNOWN = -1
 
@@ -269,6 +270,11 @@ class ClassPolicy:
         if self.seen is None:
             raise NotFitted("ClassPolicy is not fitted; call fit(probabilities, labels) on the calibration split first")
         return self.seen
+
+
+def policy_from_json(state: dict[str, Any]) -> DecisionPolicy | ClassPolicy:
+    """Returns the fitted rule that `to_json` described: of classes, or of findings."""
+    return (ClassPolicy if state.get("kind") == ClassPolicy.kind else DecisionPolicy).from_json(state)
 
 
 def _fit(name: str, z: Logits, y: ClassNumbers) -> tuple[float, Float64[np.ndarray, "class"]]:

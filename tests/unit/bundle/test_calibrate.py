@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.bundles import CONFIG, FINDINGS, PREPROCESSING, make_network
-from vesalius.bundle.calibrate import CalibrationOptions, calibrate, describe
+from vesalius.bundle.calibrate import CalibrationOptions, calibrate
+from vesalius.bundle.describe import describe_classifier
 from vesalius.errors import BundleError, EmptyInput, ValueOutOfRange
 from vesalius.inference.film import FilmInference, NetworkOutput
 
@@ -100,7 +101,7 @@ def test_no_film() -> None:
 
 def _describe(calibration: Any, name: str = "a-name", **provenance: Any) -> dict[str, Any]:
     inference = FilmInference([make_network()], PREPROCESSING)
-    return describe(name, CONFIG, inference, calibration, {"training_sites": ["A"], **provenance})
+    return describe_classifier(name, CONFIG, inference, calibration, {"training_sites": ["A"], **provenance})
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a b", ".hidden", "x" * 65, "a/b"])
@@ -112,4 +113,4 @@ def test_names_that_could_harm(name: str) -> None:
 def test_a_provenance_without_sites_is_refused() -> None:
     inference = FilmInference([make_network()], PREPROCESSING)
     with pytest.raises(BundleError, match="training_sites"):
-        describe("a", CONFIG, inference, calibrate(*overconfident(60), FINDINGS), {})
+        describe_classifier("a", CONFIG, inference, calibrate(*overconfident(60), FINDINGS), {})

@@ -17,7 +17,7 @@ from vesalius.bundle.load import load_predictor
 from vesalius.bundle.predictor import Predictor
 from vesalius.bundle.save import save_bundle
 from vesalius.bundle.verify import verify
-from vesalius.bundle.zero_shot_files import read_zero_shot, save_zero_shot
+from vesalius.bundle.zero_shot_files import read_locked, save_locked
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
 from vesalius.errors import BundleChanged, BundleError, TextTooLong, TokenizerError
 from vesalius.models.contracts import family_contract
@@ -195,14 +195,14 @@ def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path,
     }
     texts = {"positive": np.arange(48, dtype=np.float32).reshape(2, 1, 24)}
     model = make_model(config)
-    save_zero_shot(tmp_path / "b", description, models=[model], texts=texts, statistics={"mean": np.zeros(3)})
+    save_locked(tmp_path / "b", description, models=[model], texts=texts, statistics={"mean": np.zeros(3)})
     verified = verify(tmp_path / "b")
-    read = read_zero_shot(verified)
+    read = read_locked(verified)
     np.testing.assert_array_equal(read.texts["positive"], texts["positive"])
-    assert (read.prompts, read.contract, read.config) == ({"name": "two findings"}, CONTRACT, config)
+    assert (read.prompts, read.contract, read.towers[0].config) == ({"name": "two findings"}, CONTRACT, config)
     tensor = torch.from_numpy(CONTRACT.apply([make_film(3)]))
-    torch.testing.assert_close(read.models[0].embed_images(tensor), model.embed_images(tensor))
-    assert not [name for name in read.models[0].state_dict() if name.startswith("text")]  # no words can be asked of it
+    torch.testing.assert_close(read.towers[0](tensor).embeddings, model.embed_images(tensor))
+    assert not [name for name in read.towers[0].state_dict() if name.startswith("text")]  # no words can be asked of it
     assert verified.kind == "zero-shot"
     assert {"text.safetensors", "statistics.safetensors", "weights.safetensors"} <= set(verified.files)
     card = (tmp_path / "b" / "card.md").read_text()
@@ -225,7 +225,7 @@ def test_a_description_that_is_not_whole_makes_no_zero_shot_bundle(tmp_path: Pat
     make_bundle(tmp_path / "films")
     description = verify(tmp_path / "films").description | {"kind": "zero-shot", "family": "vesalius"}
     with pytest.raises(BundleError, match="lacks: prompts"):
-        save_zero_shot(tmp_path / "b", description, models=[make_model(make_config(make_tokenizer()))], texts={}, statistics={})
+        save_locked(tmp_path / "b", description, models=[make_model(make_config(make_tokenizer()))], texts={}, statistics={})
 
 
 def test_a_file_that_points_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
