@@ -149,20 +149,19 @@ class Command:
         from vesalius.bundle.save import check_free, save_bundle
         from vesalius.cli.calibration_films import choose_films, run_films
         from vesalius.datasets.store import Store
-        from vesalius.metrics import known_labels
         from vesalius.training.run import load_run
 
         check_free(self.out, overwrite=self.overwrite)
         runs = [load_run(path) for path in self.runs]
         check_members(runs)
         store = Store(self.store_at)
-        films = choose_films(store, runs, words(self.sites), words(self.views), store_size_px=runs[0].preprocessing.store_size_px)
+        sites, size = words(self.sites) or trained_on(runs), runs[0].preprocessing.store_size_px
+        films = choose_films(store, runs[0].findings, sites, words(self.views), store_size_px=size)
         inference = self._inference(runs)
         with console.progress("calibrate") as progress:
             output = run_films(inference, films.images(), len(films.rows), progress)
-        labels = known_labels(store.labels(runs[0].findings)[films.rows])
         patients = films.patients()
-        calibration = calibrate(output, labels, patients, runs[0].findings, self.calibration_options())
+        calibration = calibrate(output, films.labels, patients, runs[0].findings, self.calibration_options())
         description = describe_classifier(
             self.name or self.out.resolve().name,
             runs[0].config,
@@ -262,7 +261,7 @@ class Command:
             for run in runs
         ]
         return {
-            "training_sites": sorted({site for run in runs for site in run.sites} | set(films.sites)),
+            "training_sites": sorted({*trained_on(runs), *films.sites}),
             "store_fingerprint": store.fingerprint,
             "films": {**runs[0].films, "calibration": len(films.rows)},
             "calibration": {
@@ -272,7 +271,7 @@ class Command:
                 "options": self.rules_asked(classes=classes) | {"tta": self.tta},
             },
             "members": members,
-            "warnings": warnings_of(runs, store),
+            "warnings": [*warnings_of(runs, store), *films.notes],
             "date": self.date,
         }
 
@@ -325,6 +324,11 @@ def show_class_cut(console: Console, calibration: Calibration, labels: np.ndarra
     known, cut = int((labels == 1).any(axis=1).sum()), calibration.policy.cut
     said = "nothing is answered" if cut > 1 else f"the likeliest class is said where its probability is {cut:.3f} or more"
     console.say(f"classes exclude each other, probabilities add up to 1: {said}, else none ({known} {what} of a known class)")
+
+
+def trained_on(runs: Sequence[Run] | Sequence[PromptsRun]) -> tuple[str, ...]:
+    """Returns the sites that any of the runs was trained on."""
+    return tuple(sorted({site for run in runs for site in run.sites}))
 
 
 def warnings_of(runs: Sequence[Run] | Sequence[PromptsRun], store: Store) -> list[str]:

@@ -30,7 +30,7 @@ def calibrate_prompts(command: Command, console: Console) -> int:
     from vesalius.bundle.calibrate import unfitted
     from vesalius.bundle.learned_prompts import describe_learned, save_learned
     from vesalius.bundle.save import check_free
-    from vesalius.cli.calibrate import words
+    from vesalius.cli.calibrate import trained_on, words
     from vesalius.cli.calibrate_words import contract_for
     from vesalius.cli.calibration_films import choose_films
     from vesalius.datasets.store import Store
@@ -43,10 +43,11 @@ def calibrate_prompts(command: Command, console: Console) -> int:
         raise RunError("learned prompts read each film as it is; leave out --tta")
     store, views = Store(command.store_at), words(command.views)
     contract = contract_for(towers.contract, store)
-    films = choose_films(store, runs, words(command.sites), views, store_size_px=contract.store_size_px)
     inference = build_inference(runs, towers, contract, command)
     classes = inference.kind == "classes"
     unfitted(command.calibration_options(), classes=classes)  # an option that cannot be is refused now, not after hours
+    sites, size = words(command.sites) or trained_on(runs), contract.store_size_px
+    films = choose_films(store, inference.findings, sites, views, store_size_px=size, classes=classes)
     calibration = fit_rules(inference, films, command, console)
     provenance = command.provenance(runs, store, films, films.patients(), classes=classes)
     name = command.name or command.out.resolve().name
@@ -63,14 +64,12 @@ def fit_rules(inference: LearnedPromptInference, films: CalibrationFilms, comman
     from vesalius.bundle.calibrate import calibrate
     from vesalius.cli.calibrate import show_class_cut
     from vesalius.cli.calibration_films import run_films
-    from vesalius.metrics import known_labels
 
     with console.progress("calibrate") as progress:
         output = run_films(inference, films.images(), len(films.rows), progress)
-    labels = known_labels(films.store.labels(inference.findings)[films.rows])
     options, classes = command.calibration_options(), inference.kind == "classes"
-    calibration = calibrate(output, labels, films.patients(), inference.findings, options, classes=classes)
-    show_class_cut(console, calibration, labels, "films")
+    calibration = calibrate(output, films.labels, films.patients(), inference.findings, options, classes=classes)
+    show_class_cut(console, calibration, films.labels, "films")
     return calibration
 
 

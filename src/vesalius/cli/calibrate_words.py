@@ -39,7 +39,6 @@ def calibrate_words(command: Command, console: Console) -> int:
     from vesalius.cli.calibration_films import choose_films, run_films
     from vesalius.datasets.store import Store
     from vesalius.inference.zero_shot import ZeroShotInference
-    from vesalius.metrics import known_labels
 
     _check(command)
     check_free(command.out, overwrite=command.overwrite)
@@ -50,13 +49,14 @@ def calibrate_words(command: Command, console: Console) -> int:
     _say_what_to_mind(console, (*asked.warnings, *unread_words(towers, asked)), left_out)
     contract = contract_for(towers.contract, store)
     sites = words(command.sites) or sites_of(towers, store)
-    films = choose_films(store, (), sites, words(command.views), store_size_px=contract.store_size_px)
+    size = contract.store_size_px
+    films = choose_films(store, asked.findings, sites, words(command.views), store_size_px=size, classes=classes)
     embedder = towers.memory.prepare([asked], command.precision, command.device)
     inference = ZeroShotInference(embedder, contract, towers.memory.heads(asked, command.average))
     with console.progress("calibrate") as progress:
         output = run_films(inference, films.images(), len(films.rows), progress)
-    labels, patients = known_labels(store.labels(asked.findings)[films.rows]), films.patients()
-    calibration = calibrate(output, labels, patients, asked.findings, command.calibration_options(), classes=classes)
+    patients = films.patients()
+    calibration = calibrate(output, films.labels, patients, asked.findings, command.calibration_options(), classes=classes)
     description = describe_zero_shot(
         command.name or command.out.resolve().name,
         towers,
@@ -70,7 +70,7 @@ def calibrate_words(command: Command, console: Console) -> int:
     bundle_id = save_zero_shot(
         command.out, description, towers=towers, inference=inference, calibration=calibration, overwrite=command.overwrite
     )
-    show_class_cut(console, calibration, labels, "films")
+    show_class_cut(console, calibration, films.labels, "films")
     command.show(console, description, bundle_id)
     return EXIT_OK
 
@@ -148,7 +148,7 @@ def provenance(
     """Returns where data and words come from; nothing here names a place on this machine or a patient."""
     origin = dict(towers.description["provenance"])
     made_with = command.rules_asked(classes=classes) | {"average": command.average}
-    notes = [*origin.get("warnings", ()), *_doubts(towers)]
+    notes = [*origin.get("warnings", ()), *_doubts(towers), *films.notes]
     return {
         "training_sites": sorted({*origin.get("training_sites", ()), *films.sites}),
         "store_fingerprint": store.fingerprint,

@@ -198,8 +198,10 @@ def words_for(options: PromptsOptions, findings: tuple[str, ...]) -> PromptSet:
     if options.prompts is not None:
         found = load_prompts(options.prompts).only(findings)
         if found.kind != kind:
+            other = "multilabel" if found.kind == "pair" else "multiclass"
             raise PromptsError(
-                f"{options.prompts} asks {found.kind} and the task {options.task} needs {kind}; name other --prompts"
+                f"{options.prompts} asks {found.kind} and the task {options.task} needs {kind}; "
+                f"add --task {other}, or name other --prompts"
             )
         return found
     named = [replace(prompt_for(plain_name(finding)), finding=finding) for finding in findings]
