@@ -58,14 +58,14 @@ def film_alone(store: Store, row: int) -> Image:
 
 
 def describe_gate(
-    cohorts: Mapping[str, Answers], foreign: Mapping[str, Answers], threshold: float, options: AuditOptions
+    cohorts: Mapping[str, Answers], foreign: Mapping[str, Answers], threshold: float, options: AuditOptions, cases: str = "films"
 ) -> dict[str, Any]:
-    """Returns the section `out_of_distribution` of audit.json."""
+    """Returns the section `out_of_distribution` of audit.json; `cases` is what the bundle reads."""
     groups = {name: part for cohort, films in cohorts.items() for name, part in _with_normal(cohort, films)} | dict(foreign)
     home = "internal" if "internal" in cohorts else next(iter(cohorts))
     kinds = {}
     for name, answers in groups.items():
-        kinds[name] = _describe(name, answers, options)
+        kinds[name] = _describe(TITLES[name].replace("films", cases), answers, options)
         if not name.startswith(home):
             kinds[name]["auroc"] = separation(answers, groups[home], options)
             kinds[name]["auroc_normal"] = separation(answers, groups[f"{home}_normal"], options)
@@ -76,11 +76,11 @@ def _with_normal(cohort: str, films: Answers) -> list[tuple[str, Answers]]:
     return [(cohort, films), (f"{cohort}_normal", films.take(films.normal))]
 
 
-def _describe(kind: str, answers: Answers, options: AuditOptions) -> dict[str, Any]:
+def _describe(title: str, answers: Answers, options: AuditOptions) -> dict[str, Any]:
     scores = answers.ood_scores[np.isfinite(answers.ood_scores)]
     poor = (answers.reasons == str(Reason.POOR_QUALITY)).all(axis=1)
     return {
-        "title": TITLES[kind],
+        "title": title,
         "n": len(answers),
         "flagged": share(answers.flagged, answers.patients, options),
         "stopped": share(answers.flagged | poor, answers.patients, options),
@@ -99,7 +99,7 @@ def separation(foreign: Answers, home: Answers, options: AuditOptions) -> dict[s
     truth[np.isnan(scores)] = np.nan
     patients = np.concatenate([foreign.patients, home.patients]).astype(str)
     if not len(scores):
-        return {"value": None, "low": None, "high": None, "reason": "no film"}
+        return {"value": None, "low": None, "high": None, "reason": "none of them"}
     scores = np.nan_to_num(scores, nan=0.0, posinf=math.inf)
     found = bootstrap_ranking(truth[:, None], scores[:, None], patients, resamples=options.resamples, seed=options.seed)
     return found.auroc[0].to_json()
@@ -113,7 +113,7 @@ def share(hits: Bool[np.ndarray, "case"], patients: Shaped[np.ndarray, "case"], 
     from vesalius.metrics import bootstrap, wilson_interval
 
     if not hits.size:
-        return {"value": None, "low": None, "high": None, "reason": "no film"}
+        return {"value": None, "low": None, "high": None, "reason": "none of them"}
     if hits.all() or not hits.any():
         n_patients = len(np.unique(patients.astype(str)))
         low, high = wilson_interval(n_patients if hits.all() else 0, n_patients)

@@ -144,7 +144,9 @@ def roc_chart(
     return {"data": [*data, *points], "layout": layout(x, y, 270, shapes=[line((0.0, 0.0), (1.0, 1.0))])}
 
 
-def reliability_chart(of_series: Sequence[tuple[Series, Sequence[Mapping[str, Any]]]], cases: str = "films") -> Spec:
+def reliability_chart(
+    of_series: Sequence[tuple[Series, Sequence[Mapping[str, Any]]]], cases: str = "films", *, truth: str = "share truly present"
+) -> Spec:
     """Returns what was promised against what came true, a Wilson interval on each group of cases."""
     data = []
     for series, rows in of_series:
@@ -157,7 +159,7 @@ def reliability_chart(of_series: Sequence[tuple[Series, Sequence[Mapping[str, An
         trace["customdata"] = [row["n"] for row in bins]
         trace["hovertemplate"] = f"said %{{x:.2f}}, was %{{y:.2f}}<br>%{{customdata}} {cases}<extra>{series.name}</extra>"
         data.append(trace)
-    x, y = (axis(word, (-0.04, 1.04), tickvals=[0, 0.5, 1]) for word in ("probability given", "share truly present"))
+    x, y = (axis(word, (-0.04, 1.04), tickvals=[0, 0.5, 1]) for word in ("probability given", truth))
     return {"data": data, "layout": layout(x, y, 270, shapes=[line((0.0, 0.0), (1.0, 1.0))])}
 
 
@@ -182,7 +184,12 @@ def risk_chart(
 
 
 def histogram_chart(
-    histogram: Mapping[str, Any], threshold: float | None, band: tuple[float, float] | None, cases: str = "films"
+    histogram: Mapping[str, Any],
+    threshold: float | None,
+    band: tuple[float, float] | None,
+    cases: str = "films",
+    *,
+    words: tuple[str, str] = ("with it", "without"),
 ) -> Spec:
     """Returns the spread of probabilities for cases with and without the finding, with threshold and abstention band."""
     edges = histogram["edges"]
@@ -206,7 +213,7 @@ def histogram_chart(
         shapes.append(grey | {"fillcolor": "@before", "opacity": 0.2, "layer": "below"})
     y = axis(cases, (-top, top), showticklabels=False, showgrid=False, zerolinecolor="@soft")
     x = axis("probability given", (0.0, 1.0), tickvals=[0, 0.5, 1], showgrid=False)
-    notes = [_corner("with it ↑", 0.01, 1.0, "@present"), _corner("without ↓", 0.99, 0.0, "@absent")]
+    notes = [_corner(f"{words[0]} ↑", 0.01, 1.0, "@present"), _corner(f"{words[1]} ↓", 0.99, 0.0, "@absent")]
     return {"data": data, "layout": layout(x, y, 220, barmode="overlay", shapes=shapes, annotations=notes)}
 
 

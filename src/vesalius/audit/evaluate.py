@@ -16,8 +16,11 @@ from vesalius.audit.options import AuditOptions
 from vesalius.errors import EmptyInput
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from vesalius.audit.answers import Answers
     from vesalius.audit.gallery import GalleryFilm
+    from vesalius.audit.slide_rows import SlideRow
     from vesalius.bundle.predictor import Locked, Predictor
     from vesalius.datasets.store import Store
     from vesalius.types import ProgressCallback
@@ -35,10 +38,12 @@ class AuditResult:
     Attributes:
         document: What is written as audit.json; docs/audit.md describes it.
         gallery: Films for the HTML only; empty unless asked for. They never reach audit.json or the bundle.
+        slides: A row a slide, likewise for the HTML only.
     """
 
     document: dict[str, Any]
     gallery: tuple[GalleryFilm, ...] = ()
+    slides: tuple[SlideRow, ...] = ()
 
     @property
     def refused(self) -> list[str]:
@@ -168,7 +173,7 @@ def describe(
         "gates": [],
         "cohorts": described,
         "out_of_distribution": describe_gate(cohorts, foreign, float(predictor.gate.threshold), options),
-        "subgroups": _subgroups(predictor, store, cohorts, options),
+        "subgroups": describe_subgroups(predictor, manifest, cohorts, options),
     }
     document["key_figures"] = key_figures(document)
     return document
@@ -218,15 +223,18 @@ def notices(predictor: Locked, options: AuditOptions) -> list[str]:
     return list(dict.fromkeys((*predictor.notices, *options.notices, DISCLAIMER)))
 
 
-def _subgroups(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], options: AuditOptions) -> dict[str, Any]:
+def describe_subgroups(
+    predictor: Locked, manifest: pd.DataFrame, cohorts: Mapping[str, Answers], options: AuditOptions, *, classes: bool = False
+) -> dict[str, Any]:
+    """Returns the section `subgroups` of audit.json; `manifest` says in each case's row what it is split by."""
     from vesalius.audit.groups import MINIMUM_CASES, MINIMUM_PATIENTS, describe_groups, excluding_zero
 
     thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
     tables = {}
     for name, answers in cohorts.items():
         assessed = answers.take(answers.assessed)
-        about = store.manifest.iloc[assessed.rows]
-        blocks = describe_groups(assessed, about, predictor.findings, thresholds, options)
+        about = manifest.iloc[assessed.rows]
+        blocks = describe_groups(assessed, about, predictor.findings, thresholds, options, classes=classes)
         n_excluding, n_gaps = excluding_zero(blocks)
         tables[name] = {"n_gaps": n_gaps, "n_excluding_zero": n_excluding, "blocks": blocks}
     return {"n_positive_min": MINIMUM_CASES, "n_patients_min": MINIMUM_PATIENTS, "cohorts": tables}

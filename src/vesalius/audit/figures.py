@@ -52,33 +52,47 @@ def roc_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
     for name in present_cohorts(cohorts):
         one, series = cohorts[name]["findings"][finding], SERIES[name]
         curves.append((series, one["curves"]["roc"]))
-        specificity, sensitivity = one["specificity"]["value"], one["sensitivity"]["value"]
+        specificity, sensitivity = (one.get(rate, {}).get("value") for rate in ("specificity", "sensitivity"))  # classes have none
         if one["curves"]["roc"] is not None and specificity is not None and sensitivity is not None:
             hover = f"locked threshold<br>1 − specificity %{{x:.2f}}, sensitivity %{{y:.2f}}<extra>{name}</extra>"
             points.append(series_point(series, 1 - specificity, sensitivity, hover))
     return roc_chart(curves, points)
 
 
-def reliability_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
-    """Returns what was promised against what came true, a Wilson interval on each group of films."""
+def reliability_figure(cohorts: Mapping[str, Any], finding: str, cases: str = "films") -> Spec:
+    """Returns what was promised against what came true, a Wilson interval on each group of cases."""
     here = present_cohorts(cohorts)
-    return reliability_chart([(SERIES[name], cohorts[name]["findings"][finding]["curves"]["reliability"]) for name in here])
+    return reliability_chart([(SERIES[name], cohorts[name]["findings"][finding]["curves"]["reliability"]) for name in here], cases)
 
 
-def risk_coverage_figure(cohorts: Mapping[str, Any], finding: str) -> Spec:
-    """Returns the share of wrong answers as the least sure films are left out, and the locked point."""
+def risk_coverage_figure(curves_of: Mapping[str, Any], cases: str = "films") -> Spec:
+    """Returns the share of wrong answers as the least sure cases are left out, and the locked point; `curves_of` by cohort."""
     curves, points = [], []
-    for name in present_cohorts(cohorts):
-        curve = cohorts[name]["findings"][finding]["curves"]["risk_coverage"]
+    for name, curve in curves_of.items():
         curves.append((SERIES[name], curve))
         points.append((SERIES[name], curve["locked"]["coverage"], curve["locked"]["risk"]))
-    return risk_chart(curves, points)
+    return risk_chart(curves, points, cases)
 
 
-def histogram_figure(cohort: Mapping[str, Any], finding: str) -> Spec:
-    """Returns the spread of probabilities for films with and without the finding, with threshold and abstention band."""
+def histogram_figure(cohort: Mapping[str, Any], finding: str, cases: str = "films") -> Spec:
+    """Returns the spread of probabilities for cases with and without the finding, with threshold and abstention band."""
     one = cohort["findings"][finding]
-    return histogram_chart(one["curves"]["histogram"], one["threshold"], (one["abstain_low"], one["abstain_high"]))
+    threshold = one["threshold"] if one["threshold"] <= 1 else None  # a cut above 1 answers nothing
+    return histogram_chart(one["curves"]["histogram"], threshold, (one["abstain_low"], one["abstain_high"]), cases)
+
+
+def class_figures(cohorts: Mapping[str, Any], cases: str) -> dict[str, Spec]:
+    """Returns what is drawn of the likeliest class, by the names the templates give it."""
+    told = {name: cohorts[name]["classes"] for name in present_cohorts(cohorts)}
+    reliability = [(SERIES[name], one["curves"]["reliability"]) for name, one in told.items()]
+    made = {
+        "classes:reliability": reliability_chart(reliability, cases, truth="share truly right"),
+        "classes:risk": risk_coverage_figure({name: one["curves"]["risk_coverage"] for name, one in told.items()}, cases),
+    }
+    for name, one in told.items():
+        cut, words = one["cut"] if one["cut"] <= 1 else None, ("right", "wrong")
+        made[f"classes:histogram:{name}"] = histogram_chart(one["curves"]["histogram"], cut, None, cases, words=words)
+    return made
 
 
 def ood_figure(section: Mapping[str, Any]) -> Spec:

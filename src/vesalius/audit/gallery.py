@@ -16,7 +16,7 @@ from vesalius.audit.answers import Answers
 from vesalius.types import EvidenceKind, Reason
 
 if TYPE_CHECKING:
-    from vesalius.bundle.predictor import Predictor
+    from vesalius.bundle.predictor import Locked, Predictor
     from vesalius.datasets.store import Store
 
 FILMS_A_GROUP = 3
@@ -119,14 +119,15 @@ def _make(choice: Choice, answers: Answers, predictor: Predictor, store: Store) 
         site=str(about["site"]),
         view="" if image.view_position is None else str(image.view_position),
         image_id=image.image_id,
-        words=_words(choice, answers, predictor),
+        words=words_of(choice, answers, predictor),
         picture=data_uri(film),
         overlay=data_uri(film if evidence is None else overlay(image, evidence, side_px=THUMBNAIL_PX)),
         evidence_of=prediction.evidence_of,
     )
 
 
-def _words(choice: Choice, answers: Answers, predictor: Predictor) -> str:
+def words_of(choice: Choice, answers: Answers, predictor: Locked) -> str:
+    """Returns what was said of a case and what is true, in a sentence."""
     at = (choice.case, choice.finding)
     truth = "present" if answers.labels[at] == 1 else "absent"
     given = f"{answers.probabilities[at]:.2f} against a threshold of {float(predictor.policy.thresholds[choice.finding]):.2f}"

@@ -34,7 +34,7 @@ def age_band(years: float | None) -> str | None:
 
 
 def group_values(manifest: pd.DataFrame, by: str) -> list[str | None] | None:
-    """Returns the group of every film as a word, None where it is unknown; None altogether if the store lacks the column."""
+    """Returns the group of every case as a word, None where it is unknown; None altogether if there is no such column."""
     import pandas as pd
 
     column = "age_years" if by == "age_band" else by
@@ -54,30 +54,55 @@ def describe_groups(
     findings: Sequence[str],
     thresholds: Float64[np.ndarray, "finding"],
     options: AuditOptions,
+    *,
+    classes: bool = False,
 ) -> list[dict[str, Any]]:
-    """Returns, for one cohort, a block for each column of `options.by`; `manifest` holds the rows of `answers`, in order."""
+    """Returns, for one cohort, a block for each column of `options.by`; `manifest` holds the rows of `answers`, in order.
+
+    Of `classes`, which exclude each other, nobody is called at a threshold of his own: instead of sensitivity and specificity
+    stands `accuracy`, the share of cases whose likeliest class is the right one.
+    """
+    greatest = answers.probabilities.max(axis=1, keepdims=True)
+    called = np.asarray(answers.probabilities >= (greatest if classes else thresholds))
     blocks: list[dict[str, Any]] = []
     for by in options.by:
         values = group_values(manifest, by)
         if values is None:
-            blocks.append({"by": by, "absent": "the store has no such column", "groups": []})
+            blocks.append({"by": by, "absent": "there is no such column", "groups": []})
         elif all(value is None for value in values):
-            blocks.append({"by": by, "absent": "not recorded for any of these films", "groups": []})
+            blocks.append({"by": by, "absent": "not recorded for any of them", "groups": []})
         else:
             words = np.array(values, dtype=object)
-            blocks.append({"by": by, "absent": None, "groups": _describe_column(answers, words, findings, thresholds, options)})
-    return blocks
+            groups = _describe_column(answers, called, words, findings, thresholds, options)
+            blocks.append({"by": by, "absent": None, "groups": groups})
+    return [_of_classes(block) for block in blocks] if classes else blocks
+
+
+def _of_classes(block: dict[str, Any]) -> dict[str, Any]:
+    """Returns the block of classes called by the likeliest: a true class found is a case called right."""
+    groups = []
+    for group in block["groups"]:
+        pooled = _without(group["pooled"], "sensitivity", "specificity")
+        pooled |= {name: group["pooled"][name.replace("accuracy", "sensitivity")] for name in ("accuracy", "accuracy_gap")}
+        findings = {name: _without(one, "sensitivity", "specificity") for name, one in group["findings"].items()}
+        groups.append(group | {"pooled": pooled, "findings": findings})
+    return block | {"groups": groups}
+
+
+def _without(figures: Mapping[str, Any], *measures: str) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if key.removesuffix("_gap") not in measures}
 
 
 def _describe_column(
     answers: Answers,
+    called: Bool[np.ndarray, "case finding"],
     words: Shaped[np.ndarray, "case"],
     findings: Sequence[str],
     thresholds: Float64[np.ndarray, "finding"],
     options: AuditOptions,
 ) -> list[dict[str, Any]]:
     rows = _rows(answers, words, findings, thresholds, options)
-    pooled = _pooled_rows(answers, words, thresholds, options)
+    pooled = _pooled_rows(answers, words, called, options)
     order = [word for _, word in AGE_BANDS]
     names = sorted(
         {word for word in words if word is not None}, key=lambda word: (order.index(word) if word in order else -1, word)
@@ -139,7 +164,7 @@ def _rows(
 
 
 def _pooled_rows(
-    answers: Answers, words: Shaped[np.ndarray, "case"], thresholds: Float64[np.ndarray, "finding"], options: AuditOptions
+    answers: Answers, words: Shaped[np.ndarray, "case"], called: Bool[np.ndarray, "case finding"], options: AuditOptions
 ) -> dict[str, dict[str, Any]]:
     """All findings as one list of answers: few patients have ten of each finding, and this still sees a group served worse."""
     from vesalius.metrics.subgroups import SubgroupOptions, subgroup_table
@@ -148,13 +173,13 @@ def _pooled_rows(
     settings = SubgroupOptions(resamples=options.resamples, seed=options.seed, minimum_cases=MINIMUM_CASES)
     groups, patients = {"group": list(np.repeat(words, n_findings))}, np.repeat(answers.patients.astype(str), n_findings)
     labels = answers.labels.reshape(-1, 1)
-    called = (answers.probabilities >= thresholds).astype(np.float64).reshape(-1, 1)
-    by_decision = subgroup_table(labels, called, groups, patients, thresholds=[0.5], options=settings)
+    decided = called.astype(np.float64).reshape(-1, 1)
+    by_decision = subgroup_table(labels, decided, groups, patients, thresholds=[0.5], options=settings)
     by_probability = subgroup_table(labels, answers.probabilities.reshape(-1, 1), groups, patients, options=settings)
     pooled = {}
-    for decided, probable in zip(by_decision, by_probability, strict=True):
-        rates, ece = _plain(decided), _plain(probable)
-        pooled[decided.group] = {key: value for key, value in rates.items() if not key.startswith("auroc")} | {"ece": ece["ece"]}
+    for by_call, probable in zip(by_decision, by_probability, strict=True):
+        rates, ece = _plain(by_call), _plain(probable)
+        pooled[by_call.group] = {key: value for key, value in rates.items() if not key.startswith("auroc")} | {"ece": ece["ece"]}
     return pooled
 
 
@@ -202,4 +227,4 @@ def excluding_zero(blocks: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def _gaps(group: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     macro = group["macro"] or {}
-    return [macro.get("auroc_gap"), group["pooled"]["sensitivity_gap"], group["pooled"]["specificity_gap"]]
+    return [macro.get("auroc_gap"), *(group["pooled"].get(f"{name}_gap") for name in ("accuracy", "sensitivity", "specificity"))]

@@ -59,11 +59,15 @@ def _discrimination(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calibration(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
-    null = cohort["macro"]["ece_null"]
-    note = "Mean gap between what was promised and what came true."
-    if null:
-        note += f" On so few films a perfect model would show {null['median']:.3f}, and up to {null['p95']:.3f} by chance."
+    note = "Mean gap between what was promised and what came true." + chance_of_ece(cohort["macro"]["ece_null"], "films")
     return figure_row("ece", f"Calibration error (ECE), {name}", name, cohort["macro"]["ece"], "3", note)
+
+
+def chance_of_ece(null: Mapping[str, Any] | None, cases: str) -> str:
+    """Returns what a perfectly calibrated model would show, as a sentence that follows another; nothing where it is not known."""
+    if not null or null["median"] is None:
+        return ""
+    return f" On so few {cases} a perfect model would show {null['median']:.3f}, and up to {null['p95']:.3f} by chance."
 
 
 def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:

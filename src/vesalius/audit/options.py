@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 SUBGROUPS = ("sex", "age_band", "view_position", "portable", "site")
 """The groups an audit looks at unless told otherwise."""
+SLIDE_SUBGROUPS = ("site", "scanner", "sex", "age_band")
+"""The same of slides, each where the CSV has it."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def describe_cohort(
             "abstain_low": float(policy.low[index]),
             "abstain_high": float(policy.high[index]),
             **open_ends(evaluated[name] | answered[name], given, index),
-            "curves": describe_curves(assessed, index, policy),
+            "curves": describe_curves(assessed, index, float(policy.thresholds[index])),
         }
     return {
         "what": what,
@@ -92,14 +92,14 @@ def _evaluate(
     return {name: {key: table[key] for key in (*MEASURES, "ece_null")} for name, table in tables.items()}
 
 
-def describe_curves(answers: Answers, index: int, policy: DecisionPolicy | ClassPolicy) -> dict[str, Any]:
+def describe_curves(answers: Answers, index: int, threshold: float) -> dict[str, Any]:
     """Returns what the figures of one finding draw: reliability, ROC, risk-coverage and the spread of probabilities."""
     known = np.isfinite(answers.labels[:, index])
     truth, p = answers.labels[known, index], answers.probabilities[known, index]
     return {
         "reliability": reliability_bins(truth, p),
         "roc": roc_points(truth, p),
-        "risk_coverage": _risk_coverage(answers.take(known), index, float(policy.thresholds[index])),
+        "risk_coverage": _risk_coverage(answers.take(known), index, threshold),
         "histogram": histogram(truth, p),
     }
 

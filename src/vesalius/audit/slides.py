@@ -1,41 +1,46 @@
 """The audit of a bundle that reads slides: its answers to labelled slides it was not calibrated on, in figures.
 
-It measures what `vesalius predict` said (the same code answers), with intervals over patients, and puts figures and a section of
-the card into the bundle. There is no page, and no foreign slides are made of the slides at hand.
+It measures what `vesalius predict` said (the same code answers), with intervals over patients, writes the page of films, and puts
+figures and a section of the card into the bundle. No foreign slides are made of the slides at hand.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
 
 from vesalius.audit.answers import Answers, as_answers
-from vesalius.audit.distribution import share
 from vesalius.audit.drawing import interval_text
-from vesalius.audit.evaluate import AuditResult, describe_bundle, made_by, notices
-from vesalius.audit.key_figures import figure_row
-from vesalius.audit.options import AuditOptions
+from vesalius.audit.evaluate import AuditResult, describe_bundle, describe_subgroups, made_by, notices
+from vesalius.audit.key_figures import chance_of_ece, figure_row
+from vesalius.audit.options import SLIDE_SUBGROUPS, SUBGROUPS, AuditOptions
 from vesalius.errors import EmptyInput
 
 if TYPE_CHECKING:
-    from vesalius.bundle.slide_predictor import SlidePredictor
+    import pandas as pd
+
+    from vesalius.audit.gallery import GalleryFilm
+    from vesalius.bundle.slide_predictor import ReadOptions, SlidePredictor
     from vesalius.datasets.slide_labels import SlideLabels
     from vesalius.types import Prediction
 
 FORMAT_VERSION = 1
 WHAT = {"internal": "slides it was not calibrated on", "external": "slides of other sites"}
-NOT_OF_CLASSES = ("sensitivity", "specificity", "ppv", "npv", "brier_change", "nll_change")
-"""Figures of calls at a finding's own threshold, and of its own logit before calibration; classes have neither."""
 CALIBRATED_ON = "calibrated_on"
 
 
 def audit_slides(
-    predictor: SlidePredictor, labels: SlideLabels, predictions: Sequence[Prediction], options: AuditOptions
+    predictor: SlidePredictor,
+    labels: SlideLabels,
+    predictions: Sequence[Prediction],
+    options: AuditOptions,
+    reading: ReadOptions | None = None,
 ) -> AuditResult:
     """Measures answers to labelled slides.
 
@@ -45,14 +50,38 @@ def audit_slides(
         predictor: Who answered.
         labels: The slides; findings in the bundle's order.
         predictions: One a slide, in the same order.
-        options: Resamples, seed, gates and notices; the rest is for films.
+        options: Columns of the CSV to split by, resamples, seed, gates, notices, pictures; the rest is for films.
+        reading: Where the features lie that the predictions were made from, for pictures; without it there is none.
 
     Raises:
         EmptyInput: No slide is left, or none has a known label.
     """
-    import pandas as pd
-
     from vesalius.audit.gates import check_gates
+    from vesalius.audit.slide_gallery import make_slide_gallery
+    from vesalius.audit.slide_rows import slide_rows
+    from vesalius.bundle.card import exclusive
+
+    started, classes = time.monotonic(), exclusive(predictor.description)
+    answers, left_out = _what_to_audit(predictor, labels, predictions)
+    home = np.array([_at_home(labels.slides[row].site, predictor.training_sites) for row in answers.rows])
+    cohorts = {name: answers.take(rows) for name, rows in (("internal", home), ("external", ~home)) if rows.any()}
+    document = _describe(predictor, labels, cohorts, options)
+    document["slides"]["left_out"] = dict(sorted(left_out.items()))
+    document["gates"] = check_gates(options.gates, document)
+    gallery: tuple[GalleryFilm, ...] = ()
+    if options.images and reading is not None and reading.features is not None:
+        named = [(slide, one.case) for slide, one in zip(labels.slides, predictions, strict=True)]
+        gallery = make_slide_gallery(predictor, named, cohorts, reading, classes=classes)
+    answered_s = sum(one.seconds for one in predictions)
+    document["made"]["seconds"] = round(answered_s + time.monotonic() - started, 1)
+    return AuditResult(document, gallery, slide_rows(cohorts, labels.slides, predictor.findings, classes=classes))
+
+
+def _what_to_audit(
+    predictor: SlidePredictor, labels: SlideLabels, predictions: Sequence[Prediction]
+) -> tuple[Answers, Counter[str]]:
+    """The answers to slides that were read and not calibrated on, and how many were left out, by reason."""
+    import pandas as pd
 
     known = set(predictor.description["provenance"]["calibration"].get("slide_ids", ()))
     left_out = Counter(why for one in predictions if (why := _why_left_out(one, known)))
@@ -64,24 +93,18 @@ def audit_slides(
             f"({_counts(left_out) or 'no label is known'}); "
             "list slides of other patients, under split `test` if there is that column"
         )
-    answers = as_answers([predictions[row] for row in kept], predictor.findings, kept, table[kept], manifest)
-    home = np.array([_at_home(labels.slides[row].site, predictor.training_sites) for row in kept])
-    cohorts = {name: answers.take(rows) for name, rows in (("internal", home), ("external", ~home)) if rows.any()}
-    sites = {name: sorted({str(labels.slides[row].site or "unknown") for row in part.rows}) for name, part in cohorts.items()}
-    document = _describe(predictor, labels, cohorts, sites, options)
-    document["slides"]["left_out"] = dict(sorted(left_out.items()))
-    document["gates"] = check_gates(options.gates, document)
-    return AuditResult(document)
+    return as_answers([predictions[row] for row in kept], predictor.findings, kept, table[kept], manifest), left_out
 
 
 def keep_audit(bundle: str | Path, predictor: SlidePredictor, result: AuditResult, out: str | Path) -> None:
-    """Writes `out/audit.json` and `out/audit.md`, and puts figures and card into the bundle, whose id stays."""
+    """Writes `out/index.html`, `out/audit.json` and `out/audit.md`, and puts figures and card into the bundle, whose id stays."""
     from vesalius.audit.page import json_text, write_whole
+    from vesalius.audit.report import render
     from vesalius.bundle.card import write_card
     from vesalius.bundle.save import attach_audit
 
     section, figures = audit_section(result.document), json_text(result.document)
-    write_whole(Path(out), {"audit.json": figures, "audit.md": section})
+    write_whole(Path(out), {"audit.json": figures, "audit.md": section, "index.html": render(result)})
     card = write_card(predictor.description, predictor.id, section)
     attach_audit(bundle, {"card.md": card.encode(), "audit/audit.json": figures.encode()})
 
@@ -100,24 +123,21 @@ def _describe(
     predictor: SlidePredictor,
     labels: SlideLabels,
     cohorts: Mapping[str, Answers],
-    sites: Mapping[str, Sequence[str]],
     options: AuditOptions,
 ) -> dict[str, Any]:
+    from vesalius.audit.classes import settle_classes
+    from vesalius.audit.distribution import describe_gate
     from vesalius.audit.performance import describe_cohort
     from vesalius.bundle.card import exclusive
 
     classes, findings = exclusive(predictor.description), list(predictor.findings)
     described: dict[str, Any] = dict.fromkeys(WHAT)
-    gate: dict[str, Any] = {}
     for name, answers in cohorts.items():
-        cohort = describe_cohort(WHAT[name], answers, sites[name], findings, predictor.policy, options)
+        sites = sorted({str(labels.slides[row].site or "unknown") for row in answers.rows})
+        described[name] = describe_cohort(WHAT[name], answers, sites, findings, predictor.policy, options)
         if classes:
-            for table in (*cohort["findings"].values(), cohort["macro"]):
-                for measure in NOT_OF_CLASSES:
-                    table.pop(measure, None)
-            cohort["classes"] = _describe_classes(answers, options)
-        described[name] = cohort
-        gate[name] = {"n": len(answers), "flagged": share(answers.flagged, answers.patients, options)}
+            settle_classes(described[name], answers, findings, float(predictor.policy.thresholds[0]), options)
+    manifest, by = _what_to_split_by(labels, options)
     document: dict[str, Any] = {
         "format": "vesalius.slide-audit",
         "format_version": FORMAT_VERSION,
@@ -128,7 +148,8 @@ def _describe(
         "key_figures": [],
         "gates": [],
         "cohorts": described,
-        "out_of_distribution": {"threshold": float(predictor.gate.threshold), "kinds": gate},
+        "out_of_distribution": describe_gate(cohorts, {}, float(predictor.gate.threshold), options, "slides"),
+        "subgroups": describe_subgroups(predictor, manifest, cohorts, replace(options, by=by), classes=classes),
     }
     if not labels.patients_known:
         document["notices"].append("No column patient_id: each slide counts as a patient, and intervals may be too narrow.")
@@ -136,28 +157,15 @@ def _describe(
     return document
 
 
-def _describe_classes(answers: Answers, options: AuditOptions) -> dict[str, Any]:
-    """How often the likeliest class is right: over all slides of a known class, and over those that were answered."""
-    from vesalius.zeroshot.slide_protocol import judge_prompt_sets
+def _what_to_split_by(labels: SlideLabels, options: AuditOptions) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """What the CSV says of each slide, and the columns to split by: as asked for, or of the usual ones those it has."""
+    import pandas as pd
 
-    known: Bool[np.ndarray, "case"] = (answers.labels == 1).any(axis=1)
-    part = answers.take(known)
-    truth: Int64[np.ndarray, "case"] = part.labels.argmax(axis=1)
-    answered = np.asarray((part.decisions >= 0).all(axis=1))
-    none = {"value": None, "low": None, "high": None, "reason": "no slide of a known class"}
-    if not known.any():
-        return {"n": 0, "balanced_accuracy": none, "coverage": none, "error_answered": none}
-    patients = part.patients.astype(str)
-    (judged,) = judge_prompt_sets(
-        {"likeliest": part.probabilities[:, None, :]}, truth, patients, resamples=options.resamples, seed=options.seed
-    )
-    wrong = np.asarray(part.decisions[answered].argmax(axis=1) != truth[answered])
-    return {
-        "n": int(known.sum()),
-        "balanced_accuracy": judged.median.to_json(),
-        "coverage": share(answered, patients, options),
-        "error_answered": share(wrong, patients[answered], options),
-    }
+    columns = {name for slide in labels.slides for name in slide.facts}
+    manifest = pd.DataFrame({name: [slide.facts.get(name) for slide in labels.slides] for name in sorted(columns)})
+    if options.by != SUBGROUPS:
+        return manifest, options.by
+    return manifest, tuple(name for name in SLIDE_SUBGROUPS if name.replace("age_band", "age_years") in columns)
 
 
 def _key_figures(name: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -169,9 +177,19 @@ def _key_figures(name: str, document: Mapping[str, Any]) -> list[dict[str, Any]]
         label = f"Balanced accuracy, {name}"
         rows.append(figure_row(f"balanced_accuracy_{name}", label, name, classes["balanced_accuracy"], "3", note))
     rows.append(
-        figure_row(f"auroc_{name}", f"Macro-AUROC, {name}", name, macro["auroc"], "3", "Mean over findings; 0.5 is a coin.")
+        figure_row(
+            f"auroc_{name}",
+            f"Macro-AUROC, {name}",
+            name,
+            macro["auroc"],
+            "3",
+            f"Mean over {'classes' if classes else 'findings'}; 0.5 is a coin.",
+        )
     )
-    rows.append(figure_row(f"ece_{name}", f"Calibration error (ECE), {name}", name, macro["ece"], "3", "Promised against true."))
+    held = classes["top"] if classes else macro
+    label = "Calibration error (ECE) of the likeliest class" if classes else "Calibration error (ECE)"
+    note = "Mean gap between what was promised and what came true." + chance_of_ece(held["ece_null"], "slides")
+    rows.append(figure_row(f"ece_{name}", f"{label}, {name}", name, held["ece"], "3", note))
     given = classes or macro
     rows.append(figure_row(f"coverage_{name}", f"Answers given, {name}", name, given["coverage"], "%", ""))
     rows.append(figure_row(f"error_{name}", f"Wrong among the answers, {name}", name, given["error_answered"], "%", ""))

@@ -26,7 +26,7 @@ class Command:
 
     A bundle that was calibrated on slides is measured on the slides that --slides lists, a CSV as `vesalius calibrate` takes it:
     lines of split `test`, or every line where there is no such column. Slides that it was calibrated on are known by their content
-    and left out. It writes the numbers and the card's section, and no page.
+    and left out. The page then names slides as the CSV does.
 
         vesalius audit bundles/cxr --store stores/cxr --out report
         vesalius audit bundles/cxr --store stores/cxr --gates gates.toml || echo refused
@@ -42,13 +42,14 @@ class Command:
     slides: Path | None = None
     """instead of --store, for a bundle of slides: a CSV of slides and what is known of them"""
     out: Path | None = None
-    """a folder for index.html and audit.json (of slides audit.md); without it, `report` beside the bundle"""
+    """a folder for index.html and audit.json (of slides audit.md as well); without it, `report` beside the bundle"""
     features: Path | None = None
     """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside the bundle"""
     mpp: float | None = None
     """for slides: micrometres per pixel of the finest level, where the files do not say"""
     by: str = ",".join(SUBGROUPS)
-    """manifest columns that split films into subgroups, comma separated; age_band is made from age_years"""
+    """manifest columns that split films into subgroups, comma separated; age_band is made from age_years. Of slides: columns of the
+    CSV; unless given, those of site, scanner, sex and age_band that it has"""
     gates: Path | None = None
     """TOML rules that the figures must meet (docs/gates.md)"""
     resamples: int = 1000
@@ -56,7 +57,7 @@ class Command:
     seed: int = 0
     """same seed, same numbers"""
     images: bool = False
-    """put a few films with their evidence into the page; off unless asked for, since films may be private"""
+    """put a few films or slides with their evidence into the page; off unless asked for, since they may be private"""
     notice: str = ""
     """a sentence to stand on top of the report"""
     json: bool = False

@@ -10,7 +10,7 @@ from vesalius.errors import BundleError
 
 if TYPE_CHECKING:
     from vesalius.audit.evaluate import AuditResult
-    from vesalius.bundle.slide_predictor import SlidePredictor
+    from vesalius.bundle.slide_predictor import ReadOptions, SlidePredictor
     from vesalius.cli.audit import Command
     from vesalius.cli.console import Console
     from vesalius.datasets.slide_labels import SlideLabels
@@ -25,10 +25,11 @@ def audit_labelled_slides(command: Command, console: Console) -> int:
         EmptyInput: No slide is left to measure by.
         LabelsError: The CSV cannot be used as it is.
     """
+    from vesalius.audit.options import SUBGROUPS
     from vesalius.audit.slides import audit_slides, keep_audit
     from vesalius.bundle.card import exclusive
     from vesalius.bundle.load import load_answering
-    from vesalius.bundle.slide_predictor import SlidePredictor
+    from vesalius.bundle.slide_predictor import ReadOptions, SlidePredictor
     from vesalius.datasets.slide_labels import read_slide_labels
 
     options = command.options()
@@ -39,30 +40,32 @@ def audit_labelled_slides(command: Command, console: Console) -> int:
         raise BundleError(f"{predictor.reference} reads slides, and --store holds films; leave it out")
     classes = exclusive(predictor.description)
     assert command.slides is not None
-    labels = read_slide_labels(command.slides, predictor.findings, classes=classes, split="test", every=True)
-    result = audit_slides(predictor, labels, answer_slides(command, console, predictor, labels), options)
+    about = () if options.by == SUBGROUPS else options.by
+    labels = read_slide_labels(command.slides, predictor.findings, classes=classes, split="test", every=True, facts=about)
+    reading = ReadOptions(command.features or command.bundle.resolve().parent / "features", command.mpp)
+    result = audit_slides(predictor, labels, answer_slides(command, console, predictor, labels, reading), options, reading)
     keep_audit(command.bundle, predictor, result, command.report)
     _show(console, command, result)
     return EXIT_GATE_REFUSED if result.refused else EXIT_SOME_FAILED if _failed(result) else EXIT_OK
 
 
-def answer_slides(command: Command, console: Console, predictor: SlidePredictor, labels: SlideLabels) -> list[Prediction]:
+def answer_slides(
+    command: Command, console: Console, predictor: SlidePredictor, labels: SlideLabels, reading: ReadOptions
+) -> list[Prediction]:
     """Returns an answer to each slide; one that could not be read is named by its file's name, with the reason."""
     from vesalius.bundle.cases import Case
     from vesalius.bundle.slide_lines import answer_slide_case
-    from vesalius.bundle.slide_predictor import ReadOptions
     from vesalius.cli.calibrate_slides import name_with_features
     from vesalius.cli.slide_progress import SlideProgress
 
-    folder = command.features or command.bundle.resolve().parent / "features"
-    reading = ReadOptions(folder, command.mpp)
+    assert reading.features is not None
     predictions = []
     # A decoder's warning may quote the header.
     with console.progress(f"{len(labels.slides)} slides", "patches") as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = SlideProgress(progress, len(labels.slides))
         for slide in labels.slides:
-            case = Case(name_with_features(folder, command.slides, slide.case), slide.path)
+            case = Case(name_with_features(reading.features, command.slides, slide.case), slide.path)
             prediction = answer_slide_case(predictor, case, reading, done.patch)
             if prediction.error is not None:
                 console.say(f"left out: {slide.path.name}: {prediction.error.message}")
@@ -88,5 +91,5 @@ def _show(console: Console, command: Command, result: AuditResult) -> None:
     for code, count in document["slides"]["left_out"].items():
         console.say(f"left out: {count} slides, {code.replace('_', ' ')}")
     show_verdict(console, result)
-    console.say(f"report: {command.report / 'audit.md'}")
-    console.result(document | {"report": str(command.report / "audit.md"), "refused": result.refused})
+    console.say(f"report: {command.report / 'index.html'}")
+    console.result(document | {"report": str(command.report / "index.html"), "refused": result.refused})

@@ -9,7 +9,7 @@ names lines and never values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from jaxtyping import Float64, Shaped
 from vesalius.datasets.labels_table import LabelRow, LabelsTable, read_labels
 from vesalius.errors import EmptyInput, LabelsError, name_places
 
-CLASS = "class"
+CLASS, SCANNER = "class", "scanner"
 SPLIT = "calibration"
+PRIVATE = ("patient_id", "study_id", "report")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class LabelledSlide:
         patient: Whose it is; a slide of an unknown patient is a patient of its own.
         site: Where it comes from; None where the CSV does not say.
         labels: 1, 0, NaN unknown or uncertain.
+        facts: What else the line says of the slide, by column; not whose it is.
     """
 
     case: str
@@ -40,6 +42,7 @@ class LabelledSlide:
     patient: str = field(repr=False)
     site: str | None
     labels: tuple[float, ...]
+    facts: Mapping[str, str | float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def read_slide_labels(
     split: str = SPLIT,
     sites: Sequence[str] = (),
     every: bool = False,
+    facts: Sequence[str] = (),
 ) -> SlideLabels:
     """Reads the labels of slides.
 
@@ -86,13 +90,15 @@ def read_slide_labels(
         split: Only slides of this split, where the CSV has a column `split`.
         sites: Only slides of these sites; all without any.
         every: Keep findings that have no column as well, their labels not known.
+        facts: Further columns that say something of the slide and are no findings.
 
     Raises:
         LabelsError: As `labels_table.read_labels`; or a key other than `file`, no column of what is asked, a class that is not
             asked, a slide of two classes. The message names lines and the next step.
         EmptyInput: No slide of that split and these sites.
     """
-    table = read_labels(path, words=(CLASS,))
+    asked = set(map(_plain, findings))
+    table = read_labels(path, words=(CLASS, SCANNER, *(name for name in facts if _plain(name) not in asked)))
     if table.key != "file":
         raise LabelsError(f"the labels of slides need a column `file` with their paths; {path.name} has {table.key!r}")
     kept, labels = _classes(table, findings) if classes else _findings(table, findings, path, every=every)
@@ -114,7 +120,8 @@ def read_slide_labels(
 def _slide(row: LabelRow, labels: tuple[float, ...], folder: Path) -> LabelledSlide:
     patient, site = row.facts.get("patient_id"), row.facts.get("site")
     whose = f"line {row.line}" if patient is None else f"patient {patient}"
-    return LabelledSlide(row.key, folder / row.key, whose, None if site is None else str(site), labels)
+    about = {name: value for name, value in row.facts.items() if name not in PRIVATE}
+    return LabelledSlide(row.key, folder / row.key, whose, None if site is None else str(site), labels, about)
 
 
 def _findings(

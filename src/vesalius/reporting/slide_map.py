@@ -91,6 +91,12 @@ def paint(grey: Float32[np.ndarray, "rows columns"], layer: Float32[np.ndarray, 
     return picture
 
 
+def paint_overview(overview: Picture, downsample: float, map_: PatchScores) -> Picture:
+    """Returns what `Slide.overview` gave, in grey under the scores of the patches."""
+    height, width = overview.shape[:2]
+    return paint(_grey(overview), layer_of(map_, 0, 0, (height, width), downsample), map_)
+
+
 def colours_of(strength: Float32[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes 3"]:
     """Viridis from 0 to 1."""
     stops = np.linspace(0, 1, len(VIRIDIS))
@@ -133,7 +139,7 @@ def draw_map(slide: Slide, map_: PatchScores, *, heading: str, foot: str, longes
     """
     overview, downsample = slide.overview(longest_px)
     height, width = overview.shape[:2]
-    painted = PIL.Image.fromarray(paint(_grey(overview), layer_of(map_, 0, 0, (height, width), downsample), map_))
+    painted = PIL.Image.fromarray(paint_overview(overview, downsample, map_))
     size = (max(width + 2 * _MARGIN + _BAR, _LEAST_WIDTH), max(height, 320) + _BAND + _FOOT)
     canvas = PIL.Image.new("RGB", size, PAPER)
     canvas.paste(painted, (_MARGIN, _BAND))

@@ -92,7 +92,7 @@ def test_small_groups_get_no_figure(blocks: Any, predictor: Any) -> None:
 
 def test_what_the_store_does_not_know_is_said(blocks: Any, predictor: Any) -> None:
     _, found = blocks(predictor, ("portable", "scanner", "site"))
-    assert [block["absent"] for block in found] == ["not recorded for any of these films", "the store has no such column", None]
+    assert [block["absent"] for block in found] == ["not recorded for any of them", "there is no such column", None]
     (only,) = found[2]["groups"]
     assert only["macro"]["auroc_gap"] is None
     assert only["pooled"]["sensitivity_gap"] is None
