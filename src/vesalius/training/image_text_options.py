@@ -64,6 +64,8 @@ class ImageTextOptions:
     only"""
     texts: Path | None = None
     """reports without films for medclip: a CSV with a column `report`, or one text a line"""
+    names: bool = True
+    """medclip: the bare name of each finding and its denial are learned as sentences too, since findings are asked for by name"""
     label_coding: LabelCoding = "signed"
     """medclip: `signed` tells denied from unmentioned; `published` is the authors' product of labels, where both are 0"""
     sharpness: float = 10.0

@@ -254,7 +254,7 @@ def settle(options: ImageTextOptions, material: Material, start: Start, tokenize
         train=films,
         reports=ReportSentences(material.texts),
         labels=material.labels,
-        sentences=label_sentences(material.words.texts, material.findings) if medclip else nothing,
+        sentences=label_sentences(material.words.texts, material.findings, names=options.names) if medclip else nothing,
         validation=Validation(
             films=data.Films(store, material.validation_rows, side, options.cache_gb),
             pairs=pairs,

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -21,6 +21,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from vesalius.datasets.report_labels import label_report, label_sentence
 from vesalius.datasets.reports import sections, sentences
 from vesalius.errors import EmptyInput, RunError
+from vesalius.training.image_text_scores import prompt_pair
+from vesalius.zeroshot.prompts import absence_of
 
 if TYPE_CHECKING:
     from vesalius.datasets.store import Store
@@ -217,11 +219,12 @@ class LabelledSentences:
         return np.asarray(generator.choice(len(self), size=count, p=self.share), dtype=np.int64)
 
 
-def label_sentences(texts: Sequence[str], findings: Sequence[str]) -> LabelledSentences:
+def label_sentences(texts: Sequence[str], findings: Sequence[str], *, names: bool = False) -> LabelledSentences:
     """Cuts texts into sentences and labels them; what says nothing of `findings` is left out.
 
     All that says the same counts together, and is drawn as often as the square root of its number: denials are most of what is
-    written, and would be most of what is learned.
+    written, and would be most of what is learned. With `names` the bare name of each finding and its denial are sentences too, one
+    wording more of what they say: findings are asked for by name later, and reports hardly ever name one so.
 
     Raises:
         EmptyInput: No sentence speaks of any finding.
@@ -232,18 +235,29 @@ def label_sentences(texts: Sequence[str], findings: Sequence[str]) -> LabelledSe
         for one in sentences(text):
             counts[plain(one)] += 1
             spelt.setdefault(plain(one), one)
-    labelled = {key: _row(label_sentence(spelt[key], findings), findings) for key in counts}
-    kept = [key for key, row in labelled.items() if not np.isnan(row).all()]
-    if not kept:
+    rows = {spelt[key]: _row(label_sentence(spelt[key], findings), findings) for key in counts}
+    said = [(text, count, row) for (text, row), count in zip(rows.items(), counts.values(), strict=True) if not np.isnan(row).all()]
+    if not said:
         raise EmptyInput(f"no sentence of these reports speaks of {', '.join(findings)}; name other --findings")
-    labels = np.stack([labelled[key] for key in kept])
-    meanings = [row.tobytes() for row in np.nan_to_num(labels, nan=9.0)]
+    said += [(text, 1, row) for text, row in _name_rows(findings) if names and text not in rows]
+    meanings = [np.nan_to_num(row, nan=9.0).tobytes() for _, _, row in said]
     occurrences: Counter[bytes] = Counter()
     wordings = Counter(meanings)
-    for key, meaning in zip(kept, meanings, strict=True):
-        occurrences[meaning] += counts[key]
+    for meaning, (_, count, _) in zip(meanings, said, strict=True):
+        occurrences[meaning] += count
     weight = np.array([np.sqrt(occurrences[meaning]) / wordings[meaning] for meaning in meanings])
-    return LabelledSentences(tuple(spelt[key] for key in kept), labels, weight / weight.sum())
+    return LabelledSentences(tuple(text for text, _, _ in said), np.stack([row for _, _, row in said]), weight / weight.sum())
+
+
+def _name_rows(findings: Sequence[str]) -> Iterator[tuple[str, Float64[np.ndarray, "finding"]]]:
+    """Yields the name of each finding and its denial, with what either says; the name of an absence (No Finding) has no denial."""
+    for place, finding in enumerate(findings):
+        if absence_of(finding) is not None:
+            continue
+        for text, says in zip(prompt_pair(finding), (1.0, 0.0), strict=True):
+            row = _row(label_sentence(text, findings), findings)
+            row[place] = says
+            yield text, row
 
 
 def labels_of_reports(texts: Sequence[str], findings: Sequence[str]) -> Float64[np.ndarray, "case finding"]:

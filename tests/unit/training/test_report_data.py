@@ -106,6 +106,20 @@ def test_labelled_sentences_say_something_once_and_meanings_weigh_by_the_root_of
     assert np.mean([found.sentences[place] == "No nodule." for place in drawn]) == pytest.approx(0.6, abs=0.03)
 
 
+def test_names_and_their_denials_are_one_wording_more_of_what_they_say() -> None:
+    texts = ["Large left effusion."] * 16 + ["No nodule."] * 4
+    findings = ["Pleural_Effusion", "Nodule", "No Finding"]
+    found = label_sentences(texts, findings, names=True)
+    rows = dict(zip(found.sentences, zip(found.labels, found.share, strict=True), strict=True))
+    assert set(rows) == {"Large left effusion.", "No nodule.", "pleural effusion", "no pleural effusion", "nodule", "no nodule"}
+    np.testing.assert_array_equal(rows["pleural effusion"][0][:2], [1.0, np.nan])
+    np.testing.assert_array_equal(rows["no nodule"][0][:2], [np.nan, 0.0])
+    roots = np.sqrt(17) + 1 + 1 + np.sqrt(5)  # meanings: said 16 times and named; a name each; denied 4 times and by name
+    assert rows["pleural effusion"][1] == pytest.approx(np.sqrt(17) / 2 / roots)
+    assert rows["no nodule"][1] == pytest.approx(np.sqrt(5) / 2 / roots)
+    assert set(label_sentences(texts, findings).sentences) == {"Large left effusion.", "No nodule."}
+
+
 def test_no_labelled_sentence_names_the_findings_and_no_text() -> None:
     with pytest.raises(EmptyInput, match="Fracture") as caught:
         label_sentences(["Secret words."], ["Fracture"])
