@@ -92,7 +92,7 @@ def cells(row: str) -> list[str]:
 
 def films_in(page: str) -> list[str]:
     """Words and figures that speak of films; there are none in an audit of slides."""
-    main_part, figures = page[page.index("<main>") : page.index("</main>")], page[page.index('id="figures"') :]
+    main_part, figures = page[page.index("<header") : page.index("</main>")], page[page.index('id="figures"') :]
     return re.findall(r"\b[Ff]ilms?\b", re.sub(r"<[^>]+>", " ", main_part) + figures)
 
 

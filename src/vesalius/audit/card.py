@@ -23,19 +23,31 @@ def audit_section(document: Mapping[str, Any]) -> str:
 
 
 def _performance(name: str, cohort: Mapping[str, Any]) -> str:
+    classes = "classes" in cohort  # they have no threshold of their own
+    called = () if classes else ("sensitivity", "specificity")
+    columns = "".join(f" {name} |" for name in called)
     head = (
         f"### Performance: {name} ({cohort['what']})\n\n"
         f"{cohort['n_films']} films of {cohort['n_patients']} patients, sites {', '.join(cohort['sites'])}.\n\n"
-        "| finding | films | with it | AUROC | AUPRC | Brier | ECE | sensitivity | specificity | answered |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+        + (_of_classes(cohort["classes"]) if classes else "")
+        + f"| finding | films | with it | AUROC | AUPRC | Brier | ECE |{columns} answered |\n"
+        f"|---|--:|--:|--:|--:|--:|--:|{'--:|' * len(called)}--:|"
     )
-    measures = ("auroc", "auprc", "brier", "ece", "sensitivity", "specificity", "coverage")
+    measures = ("auroc", "auprc", "brier", "ece", *called, "coverage")
     tables = [(finding.replace("_", " "), one, f"{one['n']} | {one['n_positive']}") for finding, one in cohort["findings"].items()]
     tables.append(("macro average", cohort["macro"], " | "))
     rows = [
         f"| {title} | {size} | " + " | ".join(interval_text(one[key]) for key in measures) + " |" for title, one, size in tables
     ]
     return "\n".join([head, *rows])
+
+
+def _of_classes(classes: Mapping[str, Any]) -> str:
+    balanced, coverage, error = (interval_text(classes[name]) for name in ("balanced_accuracy", "coverage", "error_answered"))
+    return (
+        f"Of {classes['n']} films of a known class, balanced accuracy of the likeliest: {balanced}; "
+        f"share answered: {coverage}, of these wrong: {error}.\n\n"
+    )
 
 
 def _foreign(document: Mapping[str, Any]) -> str:

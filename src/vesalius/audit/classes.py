@@ -17,14 +17,30 @@ from vesalius.audit.distribution import share
 
 if TYPE_CHECKING:
     from vesalius.audit.options import AuditOptions
+    from vesalius.uncertainty.class_decisions import ClassPolicy
+    from vesalius.uncertainty.selective import DecisionPolicy
 
 NOT_OF_CLASSES = ("sensitivity", "specificity", "ppv", "npv", "brier_change", "nll_change", "aurc")
 """Figures of calls at a finding's own threshold, and of its own logit before calibration; classes have neither."""
-NONE_KNOWN = {"value": None, "low": None, "high": None, "reason": "no slide of a known class"}
+NONE_KNOWN = {"value": None, "low": None, "high": None, "reason": "none of a known class"}
+
+
+def are_classes(policy: DecisionPolicy | ClassPolicy) -> bool:
+    """Do the findings exclude each other, so that the likeliest is said or none?"""
+    from vesalius.uncertainty.class_decisions import ClassPolicy
+
+    return isinstance(policy, ClassPolicy)
+
+
+def of_one_class(answers: Answers) -> Answers:
+    """Returns the answers with one 1 a row of labels, or nothing known; several classes at once, or none, are no known one."""
+    of = answers.labels == 1
+    one = of.sum(axis=1, keepdims=True) == 1
+    return replace(answers, labels=np.where(one, of.astype(np.float64), np.nan))
 
 
 def describe_classes(answers: Answers, classes: Sequence[str], cut: float, options: AuditOptions) -> dict[str, Any]:
-    """Returns `cohorts.NAME.classes` of audit.json: over all slides of a known class, and over those that were answered.
+    """Returns `cohorts.NAME.classes` of audit.json: over all cases of a known class, and over those that were answered.
 
     Args:
         answers: Of one cohort; labels have one 1 a row, or nothing known.
@@ -75,7 +91,7 @@ def likeliest(answers: Answers) -> Answers:
 
 
 def settle_classes(cohort: dict[str, Any], answers: Answers, classes: Sequence[str], cut: float, options: AuditOptions) -> None:
-    """Turns what `describe_cohort` says of findings into what holds for classes: answers are counted by slide."""
+    """Turns what `describe_cohort` says of findings into what holds for classes: answers are counted by case."""
     from vesalius.audit.performance import describe_abstention
 
     for table in (*cohort["findings"].values(), cohort["macro"]):
@@ -102,7 +118,7 @@ def _balanced_accuracy(answers: Answers, truth: Int64[np.ndarray, "case"], optio
 
 
 def _confusion(truth: Any, best: Any, answered: Any, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """From the true class to how many slides were taken for which: of all, of the answered, and how many got no answer."""
+    """From the true class to how many cases were taken for which: of all, of the answered, and how many got no answer."""
 
     def count(kept: Any) -> dict[str, dict[str, int]]:
         return {

@@ -97,6 +97,7 @@ def audit(
         EmptyInput: No film of either kind, or none of them with a known label of a finding the bundle answers.
     """
     from vesalius.audit.answers import answer_store
+    from vesalius.audit.classes import are_classes, of_one_class
     from vesalius.audit.distribution import answer_foreign
     from vesalius.audit.foreign import KINDS
     from vesalius.audit.gallery import make_gallery
@@ -108,6 +109,8 @@ def audit(
     n_foreign = len(KINDS) * min(len(home), options.foreign_films)
     tick = _ticker(progress, sum(map(len, rows.values())) + n_foreign)
     cohorts = {name: answer_store(predictor, store, chosen, tick) for name, chosen in rows.items()}
+    if are_classes(predictor.policy):
+        cohorts = {name: of_one_class(answers) for name, answers in cohorts.items()}
     _refuse_unlabelled(cohorts, predictor, store)
     first = next(iter(cohorts.values()))
     foreign = answer_foreign(predictor, store, first, options, tick)
@@ -153,6 +156,7 @@ def describe(
     predictor: Predictor, store: Store, cohorts: Mapping[str, Answers], foreign: Mapping[str, Answers], options: AuditOptions
 ) -> dict[str, Any]:
     """Returns audit.json but for the verdict of the gates."""
+    from vesalius.audit.classes import are_classes, settle_classes
     from vesalius.audit.distribution import describe_gate
     from vesalius.audit.key_figures import key_figures
     from vesalius.audit.performance import describe_cohort
@@ -162,6 +166,8 @@ def describe(
     for name, answers in cohorts.items():
         sites = sorted(set(manifest["site"].iloc[answers.rows].dropna().astype(str)))
         described[name] = describe_cohort(WHAT[name], answers, sites, findings, predictor.policy, options)
+        if are_classes(predictor.policy):
+            settle_classes(described[name], answers, findings, float(predictor.policy.thresholds[0]), options)
     document: dict[str, Any] = {
         "format": "vesalius.audit",
         "format_version": FORMAT_VERSION,
@@ -224,9 +230,10 @@ def notices(predictor: Locked, options: AuditOptions) -> list[str]:
 
 
 def describe_subgroups(
-    predictor: Locked, manifest: pd.DataFrame, cohorts: Mapping[str, Answers], options: AuditOptions, *, classes: bool = False
+    predictor: Locked, manifest: pd.DataFrame, cohorts: Mapping[str, Answers], options: AuditOptions
 ) -> dict[str, Any]:
     """Returns the section `subgroups` of audit.json; `manifest` says in each case's row what it is split by."""
+    from vesalius.audit.classes import are_classes
     from vesalius.audit.groups import MINIMUM_CASES, MINIMUM_PATIENTS, describe_groups, excluding_zero
 
     thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
@@ -234,7 +241,7 @@ def describe_subgroups(
     for name, answers in cohorts.items():
         assessed = answers.take(answers.assessed)
         about = manifest.iloc[assessed.rows]
-        blocks = describe_groups(assessed, about, predictor.findings, thresholds, options, classes=classes)
+        blocks = describe_groups(assessed, about, predictor.findings, thresholds, options, classes=are_classes(predictor.policy))
         n_excluding, n_gaps = excluding_zero(blocks)
         tables[name] = {"n_gaps": n_gaps, "n_excluding_zero": n_excluding, "blocks": blocks}
     return {"n_positive_min": MINIMUM_CASES, "n_patients_min": MINIMUM_PATIENTS, "cohorts": tables}

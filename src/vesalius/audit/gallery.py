@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64, UInt8
 from scipy.special import logit
 
 from vesalius.audit.answers import Answers
+from vesalius.audit.classes import are_classes, likeliest, likeliest_class
 from vesalius.types import EvidenceKind, Reason
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 FILMS_A_GROUP = 3
 THUMBNAIL_PX = 320
 SMALLEST = 1e-15
+NEAREST_CUT = 1e-3
+"""A cut of 0 or above 1 answers all or nothing; sureness is then taken from this far inside."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,21 @@ class Choice:
 
 def make_gallery(predictor: Predictor, store: Store, cohorts: Mapping[str, Answers]) -> tuple[GalleryFilm, ...]:
     """Returns, for each kind, a few films of every cohort, one finding each."""
-    thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
     return tuple(
         _make(choice, answers, predictor, store)
         for cohort, answers in cohorts.items()
-        for choice in choose_films(cohort, answers, thresholds)
+        for choice in choose_cases(cohort, answers, predictor)
     )
+
+
+def choose_cases(cohort: str, answers: Answers, predictor: Locked) -> list[Choice]:
+    """Returns what `choose_films` does; of classes by the likeliest, and how far it lies from the cut."""
+    thresholds = np.asarray(predictor.policy.thresholds, dtype=np.float64)
+    if not are_classes(predictor.policy):
+        return choose_films(cohort, answers, thresholds)
+    best = likeliest_class(answers)
+    found = choose_films(cohort, likeliest(answers), np.clip(thresholds[:1], NEAREST_CUT, 1 - NEAREST_CUT))
+    return [replace(one, finding=int(best[one.case])) for one in found]
 
 
 def choose_films(cohort: str, answers: Answers, thresholds: Float64[np.ndarray, "finding"]) -> list[Choice]:
@@ -128,6 +140,8 @@ def _make(choice: Choice, answers: Answers, predictor: Predictor, store: Store) 
 
 def words_of(choice: Choice, answers: Answers, predictor: Locked) -> str:
     """Returns what was said of a case and what is true, in a sentence."""
+    if are_classes(predictor.policy):
+        return _words_of_class(choice, answers, predictor)
     at = (choice.case, choice.finding)
     truth = "present" if answers.labels[at] == 1 else "absent"
     given = f"{answers.probabilities[at]:.2f} against a threshold of {float(predictor.policy.thresholds[choice.finding]):.2f}"
@@ -137,6 +151,19 @@ def words_of(choice: Choice, answers: Answers, predictor: Locked) -> str:
     if answers.decisions[at] < 0:
         return f"No answer: probability {given}. Truly {truth}."
     return f"Said {'present' if answers.decisions[at] == 1 else 'absent'}: probability {given}. Truly {truth}."
+
+
+def _words_of_class(choice: Choice, answers: Answers, predictor: Locked) -> str:
+    case, names = choice.case, predictor.findings
+    truth = f"Truly {names[int((answers.labels[case] == 1).argmax())]}."
+    given = f"probability {answers.probabilities[case, choice.finding]:.3f}"
+    if choice.kind == "foreign":
+        score, limit = float(answers.ood_scores[case]), float(predictor.gate.threshold)
+        return f"Stopped: score {score:.3g}, the gate's threshold is {limit:.3g}. Likeliest {names[choice.finding]}. {truth}"
+    cut = float(predictor.policy.thresholds[choice.finding])
+    if answers.decisions[case, choice.finding] < 0:
+        return f"No answer: likeliest {names[choice.finding]}, {given}, the cut is {cut:.3f}. {truth}"
+    return f"Said {names[choice.finding]}: {given}, the cut is {cut:.3f}. {truth}"
 
 
 def data_uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:

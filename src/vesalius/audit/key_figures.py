@@ -19,9 +19,14 @@ KIND_WORDS = {
 def key_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns rows of id, label, cohort, value, low, high, text, range and note, the most important first."""
     cohorts = document["cohorts"]
-    rows = [_discrimination(name, cohorts[name]) for name in ("internal", "external") if cohorts.get(name)]
-    home = "internal" if cohorts.get("internal") else "external"
-    rows += [_calibration(home, cohorts[home]), _change(home, cohorts[home]), _answers(home, cohorts)]
+    here = [name for name in ("internal", "external") if cohorts.get(name)]
+    home = here[0]
+    rows = [balanced_accuracy(name, cohorts[name]["classes"]) for name in here if "classes" in cohorts[name]]
+    rows += [_discrimination(name, cohorts[name]) for name in here]
+    rows.append(calibration(home, cohorts[home], "films", "ece"))
+    if "nll_change" in cohorts[home]["macro"]:  # classes have no logit of their own to begin with
+        rows.append(_change(home, cohorts[home]))
+    rows.append(_answers(home, cohorts))
     return [*rows, _foreign(home, document["out_of_distribution"])]
 
 
@@ -51,23 +56,29 @@ def figure_row(id_: str, label: str, cohort: str, one: Mapping[str, Any], shape:
 def _discrimination(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
     known = {finding: one["auroc"]["value"] for finding, one in cohort["findings"].items() if one["auroc"]["value"] is not None}
     where = "held-out patients" if name == "internal" else "other sites"
-    note = f"Mean over {len(known)} finding{'s' if len(known) != 1 else ''}; 0.5 is a coin."
+    what = ("class", "classes") if "classes" in cohort else ("finding", "findings")
+    note = f"Mean over {len(known)} {what[len(known) != 1]}; 0.5 is a coin."
     if len(known) > 1:
         worst, best = min(known, key=lambda finding: known[finding]), max(known, key=lambda finding: known[finding])
         note += f" From {known[worst]:.2f} ({_words(worst)}) to {known[best]:.2f} ({_words(best)})."
     return figure_row(f"auroc_{name}", f"Macro-AUROC, {where}", name, cohort["macro"]["auroc"], "3", note)
 
 
-def _calibration(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
-    note = "Mean gap between what was promised and what came true." + chance_of_ece(cohort["macro"]["ece_null"], "films")
-    return figure_row("ece", f"Calibration error (ECE), {name}", name, cohort["macro"]["ece"], "3", note)
+def balanced_accuracy(name: str, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row of how often the likeliest class is right."""
+    note = "The likeliest class, as if every case had to be answered; mean of the classes' recalls."
+    return figure_row(f"balanced_accuracy_{name}", f"Balanced accuracy, {name}", name, classes["balanced_accuracy"], "3", note)
 
 
-def chance_of_ece(null: Mapping[str, Any] | None, cases: str) -> str:
-    """Returns what a perfectly calibrated model would show, as a sentence that follows another; nothing where it is not known."""
-    if not null or null["median"] is None:
-        return ""
-    return f" On so few {cases} a perfect model would show {null['median']:.3f}, and up to {null['p95']:.3f} by chance."
+def calibration(name: str, cohort: Mapping[str, Any], cases: str, id_: str) -> dict[str, Any]:
+    """Returns the row of ECE, of classes that of the likeliest, with what a perfect model would show of these `cases`."""
+    held = cohort["classes"]["top"] if "classes" in cohort else cohort["macro"]
+    label, null = "Calibration error (ECE)", held["ece_null"]
+    label += " of the likeliest class" if "classes" in cohort else ""
+    note = "Mean gap between what was promised and what came true."
+    if null and null["median"] is not None:
+        note += f" On so few {cases} a perfect model would show {null['median']:.3f}, and up to {null['p95']:.3f} by chance."
+    return figure_row(id_, f"{label}, {name}", name, held["ece"], "3", note)
 
 
 def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,15 +99,21 @@ def _change(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answers(name: str, cohorts: Mapping[str, Any]) -> dict[str, Any]:
-    macro = cohorts[name]["macro"]
-    error = macro["error_answered"]["value"]
+    given = _given(cohorts[name])
+    error = given["error_answered"]["value"]
     note = "" if error is None else f"Of the answers it gave, {100 * (1 - error):.1f} % were right."
     other = cohorts.get("external") if name == "internal" else None
-    if other and other["macro"]["coverage"]["value"] is not None:
-        note += f" At other sites it answered {100 * other['macro']['coverage']['value']:.1f} %"
-        error = other["macro"]["error_answered"]["value"]
+    if other and _given(other)["coverage"]["value"] is not None:
+        note += f" At other sites it answered {100 * _given(other)['coverage']['value']:.1f} %"
+        error = _given(other)["error_answered"]["value"]
         note += "." if error is None else f", {100 * (1 - error):.1f} % right."
-    return figure_row("coverage", f"Answers given, {name}", name, macro["coverage"], "%", note.strip())
+    return figure_row("coverage", f"Answers given, {name}", name, given["coverage"], "%", note.strip())
+
+
+def _given(cohort: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Coverage and errors of the answers: of classes by the case, of findings their mean."""
+    figures: Mapping[str, Any] = cohort.get("classes") or cohort["macro"]
+    return figures
 
 
 def _foreign(home: str, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def summary(document: Mapping[str, Any]) -> str:
     names = [words(name) for name in document["bundle"]["findings"]]
     last = "or" if of_classes(document) else "and"
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
-    asked = "says which class a slide is:" if of_classes(document) else "answers for"
+    asked = f"says which class a {units(document)[:-1]} is:" if of_classes(document) else "answers for"
     return f"{document['bundle']['reference']} {asked} {listed}. It was asked about {'; and '.join(parts)}."
 
 

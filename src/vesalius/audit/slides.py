@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vesalius.audit.answers import Answers, as_answers
+from vesalius.audit.classes import are_classes, settle_classes
 from vesalius.audit.drawing import interval_text
 from vesalius.audit.evaluate import AuditResult, describe_bundle, describe_subgroups, made_by, notices
-from vesalius.audit.key_figures import chance_of_ece, figure_row
+from vesalius.audit.key_figures import balanced_accuracy, calibration, figure_row
 from vesalius.audit.options import SLIDE_SUBGROUPS, SUBGROUPS, AuditOptions
 from vesalius.errors import EmptyInput
 
@@ -59,9 +60,8 @@ def audit_slides(
     from vesalius.audit.gates import check_gates
     from vesalius.audit.slide_gallery import make_slide_gallery
     from vesalius.audit.slide_rows import slide_rows
-    from vesalius.bundle.card import exclusive
 
-    started, classes = time.monotonic(), exclusive(predictor.description)
+    started, classes = time.monotonic(), are_classes(predictor.policy)
     answers, left_out = _what_to_audit(predictor, labels, predictions)
     home = np.array([_at_home(labels.slides[row].site, predictor.training_sites) for row in answers.rows])
     cohorts = {name: answers.take(rows) for name, rows in (("internal", home), ("external", ~home)) if rows.any()}
@@ -71,7 +71,7 @@ def audit_slides(
     gallery: tuple[GalleryFilm, ...] = ()
     if options.images and reading is not None and reading.features is not None:
         named = [(slide, one.case) for slide, one in zip(labels.slides, predictions, strict=True)]
-        gallery = make_slide_gallery(predictor, named, cohorts, reading, classes=classes)
+        gallery = make_slide_gallery(predictor, named, cohorts, reading)
     answered_s = sum(one.seconds for one in predictions)
     document["made"]["seconds"] = round(answered_s + time.monotonic() - started, 1)
     return AuditResult(document, gallery, slide_rows(cohorts, labels.slides, predictor.findings, classes=classes))
@@ -125,12 +125,10 @@ def _describe(
     cohorts: Mapping[str, Answers],
     options: AuditOptions,
 ) -> dict[str, Any]:
-    from vesalius.audit.classes import settle_classes
     from vesalius.audit.distribution import describe_gate
     from vesalius.audit.performance import describe_cohort
-    from vesalius.bundle.card import exclusive
 
-    classes, findings = exclusive(predictor.description), list(predictor.findings)
+    classes, findings = are_classes(predictor.policy), list(predictor.findings)
     described: dict[str, Any] = dict.fromkeys(WHAT)
     for name, answers in cohorts.items():
         sites = sorted({str(labels.slides[row].site or "unknown") for row in answers.rows})
@@ -149,7 +147,7 @@ def _describe(
         "gates": [],
         "cohorts": described,
         "out_of_distribution": describe_gate(cohorts, {}, float(predictor.gate.threshold), options, "slides"),
-        "subgroups": describe_subgroups(predictor, manifest, cohorts, replace(options, by=by), classes=classes),
+        "subgroups": describe_subgroups(predictor, manifest, cohorts, replace(options, by=by)),
     }
     if not labels.patients_known:
         document["notices"].append("No column patient_id: each slide counts as a patient, and intervals may be too narrow.")
@@ -173,9 +171,7 @@ def _key_figures(name: str, document: Mapping[str, Any]) -> list[dict[str, Any]]
     macro, classes = cohort["macro"], cohort.get("classes")
     rows: list[dict[str, Any]] = []
     if classes is not None:
-        note = "The likeliest class, as if every slide had to be answered; mean of the classes' recalls."
-        label = f"Balanced accuracy, {name}"
-        rows.append(figure_row(f"balanced_accuracy_{name}", label, name, classes["balanced_accuracy"], "3", note))
+        rows.append(balanced_accuracy(name, classes))
     rows.append(
         figure_row(
             f"auroc_{name}",
@@ -186,10 +182,7 @@ def _key_figures(name: str, document: Mapping[str, Any]) -> list[dict[str, Any]]
             f"Mean over {'classes' if classes else 'findings'}; 0.5 is a coin.",
         )
     )
-    held = classes["top"] if classes else macro
-    label = "Calibration error (ECE) of the likeliest class" if classes else "Calibration error (ECE)"
-    note = "Mean gap between what was promised and what came true." + chance_of_ece(held["ece_null"], "slides")
-    rows.append(figure_row(f"ece_{name}", f"{label}, {name}", name, held["ece"], "3", note))
+    rows.append(calibration(name, cohort, "slides", f"ece_{name}"))
     given = classes or macro
     rows.append(figure_row(f"coverage_{name}", f"Answers given, {name}", name, given["coverage"], "%", ""))
     rows.append(figure_row(f"error_{name}", f"Wrong among the answers, {name}", name, given["error_answered"], "%", ""))

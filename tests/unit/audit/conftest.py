@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +109,31 @@ class SquarePredictor:
         return 1.2 + 6 * abs(edge - 0.2) + 22 * max(0.0, tilt + 0.1) + 30 * max(0.0, rough - 0.09)
 
 
+class OneOfThree(SquarePredictor):
+    """The brightest of the three spots is said, or none."""
+
+    def __init__(self) -> None:
+        from vesalius.uncertainty.class_decisions import ClassPolicy
+
+        super().__init__()
+        self.policy = ClassPolicy.from_json({"coverage": 0.9, "target_risk": None, "cut": 0.6, "note": None, "seen": [True] * 3})
+
+    def _predict(self, image: Image, evidence: bool) -> Prediction:
+        told = super()._predict(image, evidence)
+        logits = np.array([finding.logit for finding in told.findings])
+        p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert told.ood is not None
+        reason = Reason.OUT_OF_DISTRIBUTION if told.ood.out else Reason.UNCERTAIN if p.max() < self.policy.cut else None
+        kinds = [Decision.PRESENT if share == p.max() else Decision.ABSENT for share in p]
+        said = [Decision.ABSTAIN] * 3 if reason else kinds
+        found = zip(told.findings, p, said, strict=True)
+        findings = tuple(replace(one, probability=float(share), decision=word, reason=reason) for one, share, word in found)
+        return replace(told, findings=findings)
+
+    def _finding(self, index: int, name: str, logit: float, out: bool) -> Any:
+        return Finding(name, logit)
+
+
 def make_store(n_patients: int = 140, seed: int = 0, sites: tuple[str, ...] = ("A", "A", "A", "B")) -> SquareStore:
     """One to three films a patient; site B is noisier and darker."""
     random = np.random.default_rng(seed)
@@ -158,6 +183,11 @@ def store() -> SquareStore:
 @pytest.fixture
 def predictor() -> SquarePredictor:
     return SquarePredictor()
+
+
+@pytest.fixture
+def predictor_of_classes() -> OneOfThree:
+    return OneOfThree()
 
 
 @pytest.fixture(scope="session")

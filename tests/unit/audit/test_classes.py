@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,13 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from vesalius.audit.answers import Answers
-from vesalius.audit.classes import NOT_OF_CLASSES, describe_classes, likeliest, settle_classes
+from vesalius.audit.card import audit_section
+from vesalius.audit.classes import NOT_OF_CLASSES, describe_classes, likeliest, of_one_class, settle_classes
+from vesalius.audit.evaluate import audit
 from vesalius.audit.groups import describe_groups
 from vesalius.audit.options import AuditOptions
 from vesalius.audit.performance import describe_cohort
-from vesalius.audit.report import all_figures, risk_notes
+from vesalius.audit.report import all_figures, render, risk_notes
 from vesalius.uncertainty.class_decisions import ClassPolicy
 
 CLASSES = ("oak", "ash", "elm")
@@ -124,7 +128,7 @@ def test_without_a_known_class_nothing_is_estimated(what: str) -> None:
     assert found["n"] == 0
     for name in ("balanced_accuracy", "accuracy", "coverage", "error_answered"):
         assert found[name]["value"] is None
-        assert found[name]["reason"] == "no slide of a known class"
+        assert found[name]["reason"] == "none of a known class"
     assert found["top"]["ece"]["value"] is None
     json.dumps(found, allow_nan=False)
 
@@ -146,3 +150,37 @@ def test_subgroups_of_classes_count_the_likeliest() -> None:
         assert pooled["accuracy_gap"]["value"] == pytest.approx(share[group["value"]] - share[other])
         assert not [name for name in (*pooled, *group["findings"]["oak"]) if name.startswith(("sensitivity", "specificity"))]
     assert blocks[1]["absent"] == "there is no such column"
+
+
+def test_several_classes_at_once_or_none_are_of_no_known_class() -> None:
+    given = answers(4)
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [np.nan, np.nan, 1]])
+    found = of_one_class(replace(given, labels=labels)).labels
+    np.testing.assert_array_equal(found, [[1, 0, 0], [np.nan] * 3, [np.nan] * 3, [0, 0, 1]])
+
+
+def test_films_of_classes_have_the_same_page(store: Any, predictor_of_classes: Any) -> None:
+    result = audit(predictor_of_classes, store, AuditOptions(resamples=30, foreign_films=8, images=True))
+    document = result.document
+    table = store.labels(predictor_of_classes.findings)
+    assert 0 < document["cohorts"]["internal"]["classes"]["n"] < document["cohorts"]["internal"]["n_films"]
+    counted = sum(document["cohorts"][name]["findings"]["nodule"]["n_positive"] for name in ("internal", "external"))
+    assert counted < (table[:, 1] == 1).sum(), "a film of two classes is of none that is known"
+    assert document["key_figures"][0]["id"] == "balanced_accuracy_internal"
+    page = render(result)
+    for key in document["key_figures"]:
+        assert key["text"] in page
+    wanted = set(re.findall(r'data-figure="([^"]+)"', page))
+    assert wanted == set(all_figures(document)) >= {"classes:risk", "classes:histogram:external"}
+    main_part = re.sub(r"<[^>]+>", " ", page[page.index("<header") : page.index("</main>")])
+    assert not re.findall(r"\b[Ss]lides?\b", main_part), "it is of films"
+    assert {film.kind for film in result.gallery} >= {"error", "correct"}
+    for film in result.gallery:
+        assert film.kind != "error" or film.words.startswith(f"Said {film.finding}")
+    card, balanced = audit_section(document), document["cohorts"]["internal"]["classes"]["balanced_accuracy"]
+    assert f"balanced accuracy of the likeliest: {balanced['value']:.3f} ({balanced['low']:.3f}" in card
+    assert "sensitivity" not in card
+    (rows,) = {
+        line.count("|") for line in card.splitlines() if line.startswith("|") and "stopped" not in line and line.count("|") > 6
+    }
+    assert rows == 9
