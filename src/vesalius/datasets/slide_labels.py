@@ -84,8 +84,8 @@ def read_slide_labels(
 
     Args:
         path: The CSV.
-        findings: What is asked; names are compared without case and underscores. Of findings those that have a column are kept,
-            under the names that were asked; classes must all have one, or there is one column `class`.
+        findings: What is asked, whatever the case and underscores. Of findings those that have a column are kept, under the names
+            that were asked; classes must all have one, or there is one column `class`.
         classes: They exclude each other.
         split: Only slides of this split, where the CSV has a column `split`.
         sites: Only slides of these sites; all without any.
@@ -97,16 +97,12 @@ def read_slide_labels(
             asked, a slide of two classes. The message names lines and the next step.
         EmptyInput: No slide of that split and these sites.
     """
-    asked = set(map(_plain, findings))
-    table = read_labels(path, words=(CLASS, SCANNER, *(name for name in facts if _plain(name) not in asked)))
+    known = [name for name in facts if _plain(name) not in map(_plain, findings)]
+    table = read_labels(path, words=(CLASS, SCANNER, *known))
     if table.key != "file":
         raise LabelsError(f"the labels of slides need a column `file` with their paths; {path.name} has {table.key!r}")
     kept, labels = _classes(table, findings) if classes else _findings(table, findings, path, every=every)
-    chosen = [
-        (row, of)
-        for row, of in zip(table.rows, labels, strict=True)
-        if ("split" not in table.columns or row.facts.get("split") == split) and (not sites or row.facts.get("site") in sites)
-    ]
+    chosen = [(row, of) for row, of in zip(table.rows, labels, strict=True) if _wanted(table, row, split, sites)]
     if not chosen:
         where = f" and of site {', '.join(sites)}" if sites else ""
         raise EmptyInput(
@@ -115,6 +111,11 @@ def read_slide_labels(
         )
     slides = tuple(_slide(row, of, path.parent) for row, of in chosen)
     return SlideLabels(kept, slides, "patient_id" in table.columns, "split" in table.columns)
+
+
+def _wanted(table: LabelsTable, row: LabelRow, split: str, sites: Sequence[str]) -> bool:
+    of_split = "split" not in table.columns or row.facts.get("split") == split
+    return of_split and (not sites or row.facts.get("site") in sites)
 
 
 def _slide(row: LabelRow, labels: tuple[float, ...], folder: Path) -> LabelledSlide:
