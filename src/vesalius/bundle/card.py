@@ -54,27 +54,32 @@ def _head(description: dict[str, Any], bundle_id: str) -> str:
 
 
 def _use(description: dict[str, Any]) -> str:
+    what, said = _answers(description)
     return (
         "## What it answers\n\n"
-        f"- Findings: {', '.join(description['findings'])}.\n"
-        f"- Films: chest radiographs, {', '.join(description['assessable_views'])}; any other known view is not assessable.\n"
-        "- Of each finding it says present, absent, or abstains and says why: too close to call, unlike the films it knows, "
+        f"- {what}: {', '.join(description['findings'])}.\n"
+        f"- Films: chest radiographs, {', '.join(description['assessable_views'])}; any other known view is not assessable.\n{said}"
+        "- Of each it says present, absent, or abstains and says why: too close to call, unlike the films it knows, "
         "too poor a film, a view it cannot read.\n"
         "- Not for: other body parts, other kinds of image, findings that are not named above.\n"
     )
 
 
-def _use_of_slides(description: dict[str, Any]) -> str:
-    classes = exclusive(description)
-    said = (
+def _answers(description: Mapping[str, Any]) -> tuple[str, str]:
+    """What its answers are called, and what to know of classes."""
+    if not exclusive(description):
+        return "Findings", ""
+    return "Classes", (
         "- The classes exclude each other: their probabilities add up to 1, the likeliest is present and the others are absent, or "
         "no class is answered.\n"
-        if classes
-        else ""
     )
+
+
+def _use_of_slides(description: dict[str, Any]) -> str:
+    what, said = _answers(description)
     return (
         "## What it answers\n\n"
-        f"- {'Classes' if classes else 'Findings'}: {', '.join(description['findings'])}.\n"
+        f"- {what}: {', '.join(description['findings'])}.\n"
         f"- Whole slides, {cut_of(description)}. A slide that does not say its micrometres per pixel needs `--mpp`.\n"
         f"- A slide's score: {pooling_of(description)}, median over {len(description['prompts']['sets'])} prompt set(s).\n{said}"
         "- Of each it says present, absent, or abstains and says why: too close to call, or unlike the slides it knows.\n"
@@ -82,10 +87,14 @@ def _use_of_slides(description: dict[str, Any]) -> str:
     )
 
 
+CLASS_POLICY = "likeliest-class"
+"""What `uncertainty.class_decisions.ClassPolicy` calls itself, without its imports."""
+
+
 def exclusive(description: Mapping[str, Any]) -> bool:
     """Do its findings exclude each other?"""
-    prompts = description.get("prompts")
-    return isinstance(prompts, Mapping) and description["kind"] == ZERO_SHOT_SLIDES and prompts["kind"] == "classes"
+    policy = description.get("policy")
+    return isinstance(policy, Mapping) and policy.get("kind") == CLASS_POLICY
 
 
 def cut_of(description: Mapping[str, Any]) -> str:

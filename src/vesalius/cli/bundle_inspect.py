@@ -127,15 +127,14 @@ def reads(description: dict[str, Any]) -> list[tuple[str, str]]:
     from vesalius.bundle.card import cut_of, exclusive, pooling_of
 
     members = description["averaging"]["members"]
-    if description["kind"] != ZERO_SHOT_SLIDES:
+    if description["kind"] == ZERO_SHOT_SLIDES:
+        sets = len(description["prompts"]["sets"])
+        answers = f"{pooling_of(description)}, mean over {members} network(s), median over {sets} prompt set(s)"
+        rows = [("reads slides", cut_of(description)), ("answers", answers)]
+    else:
         views = len(description["averaging"]["views"])
-        return [
-            ("answers", f"mean logits of {members} network(s) and {views} view(s)"),
-            ("views it reads", ", ".join(description["assessable_views"])),
-        ]
-    sets = len(description["prompts"]["sets"])
-    answers = f"{pooling_of(description)}, mean over {members} network(s), median over {sets} prompt set(s)"
-    rows = [("reads slides", cut_of(description)), ("answers", answers)]
+        answers = f"mean logits of {members} network(s) and {views} view(s)"
+        rows = [("answers", answers), ("views it reads", ", ".join(description["assessable_views"]))]
     if exclusive(description):
         rows.append(("classes", "exclude each other: probabilities add up to 1, the likeliest is said, or none"))
     return rows

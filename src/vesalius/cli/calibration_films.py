@@ -88,13 +88,13 @@ def choose_films(
             "ingest with a `split` column, with more patients, or name other sites with --sites"
         )
     left_out = {"not_assessable": len(split) - len(readable), "poor_quality": len(readable) - len(kept)}
-    labels, notes = known_labels(store.labels(findings)[kept]), ()
+    labels, notes = known_labels(store.labels(findings)[kept]), list[str]()
     several = (labels == 1).sum(axis=1) > 1
     if classes and several.any():
         labels[several] = np.nan
-        notes = (f"{several.sum()} of {len(kept)} films are of several classes at once: their class counts as unknown",)
+        notes.append(f"{several.sum()} of {len(kept)} films are of several classes at once: their class counts as unknown")
     reasons = {reason: count for reason, count in left_out.items() if count}
-    return CalibrationFilms(store, np.array(kept), labels, tuple(sites), reasons, notes)
+    return CalibrationFilms(store, np.array(kept), labels, tuple(sites), reasons, tuple(notes))
 
 
 def run_films(

@@ -57,6 +57,11 @@ def test_probabilities_add_up_to_one_and_one_class_is_said_or_none(
     assert predictor.description["policy"]["kind"] == "likeliest-class"
     assert "likeliest class, or abstain below the cut" in predictor.description["order"]
     assert predictor.description["provenance"]["calibration"]["options"]["threshold_rule"] == "likeliest class"
+    card = (tmp_path / "cal" / "card.md").read_text()
+    assert "Classes: Upright, Supine." in card
+    assert "The classes exclude each other" in card
+    assert main(["bundle", "inspect", str(tmp_path / "cal")]) == 0
+    assert "exclude each other" in capsys.readouterr().out
     seen = set()
     for film in range(40):
         answer = predictor.predict(make_film(film))
