@@ -1,7 +1,7 @@
 """Films read by words on the simulated cohort: towers trained on site A's reports, asked on site B, beside a supervised classifier.
 
     python benchmarks/simulated_words.py --work DIR [--recipe medclip|clip] [--patients 900 200] [--denials kept|dropped|half]
-        [--steps N] [--label-steps N] [--run RUN]
+        [--no-names] [--steps N] [--label-steps N] [--run RUN]
 
 Simulates 900 + 200 patients with reports (or as many as you say), trains towers of images and words on the reports of site A and a
 classifier on its labels (the same encoder, size and films), and asks both about the films of site B and of site A's test patients.
@@ -158,10 +158,11 @@ def words_bundle(work: Path, store: Path, recipe: Recipe, steps: int, name: str,
     bundle = work / name
     if not bundle.exists():
         before: Path | None = None
+        spoken = " --no-names" if name.endswith("-unnamed") else ""
         for stage, (options, share) in enumerate(STAGES[recipe] if run is None else ()):
             run = work / f"{name.replace('words', 'run')}-{stage + 1}"
             if not (run / "model.json").exists():
-                more = f"train image-text --store {{}} --out {{}} {TOWERS} {options} --steps {round(steps * share)}"
+                more = f"train image-text --store {{}} --out {{}} {TOWERS} {options}{spoken} --steps {round(steps * share)}"
                 call(more + (" --init-from {}" if before else ""), store, run, *([before] if before else []))
             before = run
         call("bundle import {} --out {} --name " + name, run, bundle)
@@ -296,7 +297,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything."""
     work, recipe, denials = arguments.work, arguments.recipe, arguments.denials
     store = make_store(work, *arguments.patients)
-    name = f"words-{recipe}" + ("" if denials == "kept" else f"-{denials}")
+    name = f"words-{recipe}" + ("" if denials == "kept" else f"-{denials}") + ("-unnamed" if arguments.no_names else "")
     taught = strike_denials(store, work / f"store-{denials}", denials)
     asked = words_bundle(work, taught, recipe, arguments.steps or STEPS[recipe], name, arguments.run)
     supervised = labels_bundle(work, store, arguments.label_steps)
@@ -327,6 +328,7 @@ def main() -> None:
     parser.add_argument("--denials", choices=("kept", "dropped", "half"), default="kept", help="of the reports that teach")
     parser.add_argument("--steps", type=int, help="of the towers; 1500 for medclip, 4500 for clip")
     parser.add_argument("--label-steps", type=int, default=720, help="of the classifier")
+    parser.add_argument("--no-names", action="store_true", help="medclip: do not teach the bare names of findings")
     parser.add_argument("--run", type=Path, help="a finished run of `train image-text` on this store, instead of training")
     parser.add_argument("--patients", type=int, nargs=2, default=(900, 200), metavar=("A", "B"))
     parser.add_argument("--json", type=Path)
