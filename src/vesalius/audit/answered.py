@@ -27,7 +27,7 @@ class Given:
     labels: Float64[np.ndarray, "case finding"]
     decisions: Integer[np.ndarray, "case finding"]
     called: Bool[np.ndarray, "case finding"]
-    patients: Shaped[np.ndarray, "case"]
+    patients: Shaped[np.ndarray, " case"]
 
     def plan(self, resamples: int, seed: int) -> PatientResamples:
         """The draws of patients behind every interval: those of `evaluate` on the same patients."""

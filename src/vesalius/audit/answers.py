@@ -47,34 +47,34 @@ class Answers:
     probabilities: Float64[np.ndarray, "case finding"]
     decisions: Int64[np.ndarray, "case finding"]
     reasons: Shaped[np.ndarray, "case finding"]
-    ood_scores: Float64[np.ndarray, "case"]
-    flagged: Bool[np.ndarray, "case"]
-    rows: Int64[np.ndarray, "case"]
+    ood_scores: Float64[np.ndarray, " case"]
+    flagged: Bool[np.ndarray, " case"]
+    rows: Int64[np.ndarray, " case"]
     labels: Float64[np.ndarray, "case finding"]
-    patients: Shaped[np.ndarray, "case"]
+    patients: Shaped[np.ndarray, " case"]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def assessed(self) -> Bool[np.ndarray, "case"]:
+    def assessed(self) -> Bool[np.ndarray, " case"]:
         """Films the bundle can judge: a probability for every finding, and a frontal film good enough to read."""
         obstacle = np.isin(self.reasons, [str(Reason.NOT_ASSESSABLE), str(Reason.POOR_QUALITY)]).any(axis=1)
-        kept: Bool[np.ndarray, "case"] = np.isfinite(self.probabilities).all(axis=1) & ~obstacle
+        kept: Bool[np.ndarray, " case"] = np.isfinite(self.probabilities).all(axis=1) & ~obstacle
         return kept
 
     @property
-    def normal(self) -> Bool[np.ndarray, "case"]:
+    def normal(self) -> Bool[np.ndarray, " case"]:
         """Films whose every label is known, and every one absent."""
-        kept: Bool[np.ndarray, "case"] = (self.labels == 0).all(axis=1)
+        kept: Bool[np.ndarray, " case"] = (self.labels == 0).all(axis=1)
         return kept
 
-    def take(self, chosen: Shaped[np.ndarray, "chosen"]) -> Answers:
+    def take(self, chosen: Shaped[np.ndarray, " chosen"]) -> Answers:
         """Returns the chosen films, by mask or by number."""
         return replace(self, **{name: value[chosen] for name, value in vars(self).items()})
 
 
-def answer_store(predictor: Predictor, store: Store, rows: Int64[np.ndarray, "case"], tick: Callable[[int], None]) -> Answers:
+def answer_store(predictor: Predictor, store: Store, rows: Int64[np.ndarray, " case"], tick: Callable[[int], None]) -> Answers:
     """Returns the bundle's answers to those rows of the store; `tick(n)` is called as films are done."""
     predictions = predict_all(predictor, (store.image(int(row)) for row in rows), tick)
     return as_answers(predictions, predictor.findings, rows, truth(store, predictor.findings)[rows], store.manifest)
@@ -114,7 +114,7 @@ def truth(store: Store, findings: Sequence[str]) -> Float64[np.ndarray, "case fi
 def as_answers(
     predictions: Sequence[Prediction],
     findings: Sequence[str],
-    rows: Int64[np.ndarray, "case"],
+    rows: Int64[np.ndarray, " case"],
     labels: Float64[np.ndarray, "case finding"],
     manifest: pd.DataFrame,
 ) -> Answers:

@@ -69,9 +69,9 @@ def describe_classes(answers: Answers, classes: Sequence[str], cut: float, optio
     }
 
 
-def likeliest_class(answers: Answers) -> Int64[np.ndarray, "case"]:
+def likeliest_class(answers: Answers) -> Int64[np.ndarray, " case"]:
     """Returns the number of the likeliest class; of equal ones the first."""
-    best: Int64[np.ndarray, "case"] = np.nan_to_num(answers.probabilities, nan=-1.0).argmax(axis=1)
+    best: Int64[np.ndarray, " case"] = np.nan_to_num(answers.probabilities, nan=-1.0).argmax(axis=1)
     return best
 
 
@@ -107,7 +107,7 @@ def _known(one: dict[str, Any]) -> dict[str, Any]:
     return one if one["value"] is not None else NONE_KNOWN
 
 
-def _balanced_accuracy(answers: Answers, truth: Int64[np.ndarray, "case"], options: AuditOptions) -> dict[str, Any]:
+def _balanced_accuracy(answers: Answers, truth: Int64[np.ndarray, " case"], options: AuditOptions) -> dict[str, Any]:
     from vesalius.zeroshot.slide_protocol import judge_prompt_sets
 
     if not len(answers):

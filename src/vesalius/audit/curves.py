@@ -19,14 +19,14 @@ CURVE_POINTS = 120
 SMALLEST = 1e-15
 
 
-def logit_distance(p: Float64[np.ndarray, "case"], threshold: float) -> Float64[np.ndarray, "case"]:
+def logit_distance(p: Float64[np.ndarray, " case"], threshold: float) -> Float64[np.ndarray, " case"]:
     """How far each probability lies from the threshold, in logits; a probability of 0 or 1 is taken as 1e-15 from it."""
     p, cut = (np.clip(value, SMALLEST, 1 - SMALLEST) for value in (p, threshold))
-    distance: Float64[np.ndarray, "case"] = np.abs(logit(p) - logit(cut))
+    distance: Float64[np.ndarray, " case"] = np.abs(logit(p) - logit(cut))
     return distance
 
 
-def reliability_bins(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> list[dict[str, Any]]:
+def reliability_bins(truth: Float64[np.ndarray, " known"], p: Float64[np.ndarray, " known"]) -> list[dict[str, Any]]:
     """Returns groups of equal size: what was said, what was seen, and Wilson's interval of that."""
     from vesalius.metrics import reliability_table
 
@@ -46,7 +46,7 @@ def reliability_bins(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray,
     return rows
 
 
-def roc_points(truth: Float64[np.ndarray, "known"], scores: Float64[np.ndarray, "known"]) -> dict[str, list[float]] | None:
+def roc_points(truth: Float64[np.ndarray, " known"], scores: Float64[np.ndarray, " known"]) -> dict[str, list[float]] | None:
     """Returns the ROC curve, or None where one class is all there is."""
     from vesalius.metrics.classification import tie_blocks
 
@@ -59,7 +59,9 @@ def roc_points(truth: Float64[np.ndarray, "known"], scores: Float64[np.ndarray, 
     return {"false_positive_rate": rounded(false_positive_rate[kept]), "sensitivity": rounded(sensitivity[kept])}
 
 
-def risk_coverage_points(uncertainty: Float64[np.ndarray, "known"], wrong: Float64[np.ndarray, "known"]) -> dict[str, list[float]]:
+def risk_coverage_points(
+    uncertainty: Float64[np.ndarray, " known"], wrong: Float64[np.ndarray, " known"]
+) -> dict[str, list[float]]:
     """Returns the share of wrong answers as the least sure cases are left out."""
     from vesalius.uncertainty import risk_coverage
 
@@ -71,14 +73,14 @@ def risk_coverage_points(uncertainty: Float64[np.ndarray, "known"], wrong: Float
     return {"coverage": rounded(curve.coverage[kept]), "risk": rounded(curve.risk[kept])}
 
 
-def histogram(truth: Float64[np.ndarray, "known"], p: Float64[np.ndarray, "known"]) -> dict[str, Any]:
+def histogram(truth: Float64[np.ndarray, " known"], p: Float64[np.ndarray, " known"]) -> dict[str, Any]:
     """Returns how many cases with and without the finding have a probability in each bar."""
     edges = np.linspace(0.0, 1.0, PICTURE_BINS + 1)
     counts = {word: np.histogram(p[truth == value], edges)[0].tolist() for word, value in (("present", 1), ("absent", 0))}
     return {"edges": rounded(edges)} | counts
 
 
-def thin(n: int) -> Int64[np.ndarray, "kept"]:
+def thin(n: int) -> Int64[np.ndarray, " kept"]:
     """About CURVE_POINTS positions out of n, ends kept: a curve on a page needs no more."""
     kept: Int64[np.ndarray, "kept"] = np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(np.int64))
     return kept

@@ -65,7 +65,7 @@ class Answers:
 
     probabilities: Float64[np.ndarray, "case finding"]
     decisions: Int8[np.ndarray, "case finding"]
-    foreign: Bool[np.ndarray, "case"] | None = None
+    foreign: Bool[np.ndarray, " case"] | None = None
 
     def reason(self, case: int, finding: int) -> str | None:
         """Why there is no answer; None where there is one."""
@@ -243,7 +243,7 @@ def _fit_gate(outputs: Outputs, options: RuleOptions) -> OodGate | None:
 
     assert outputs.features is not None
     answered = np.isfinite(outputs.logits).all(axis=1)
-    patients: Shaped[np.ndarray, "case"] | None = None if outputs.patients is None else outputs.patients[answered]
+    patients: Shaped[np.ndarray, " case"] | None = None if outputs.patients is None else outputs.patients[answered]
     try:
         return OodGate(seed=options.seed).fit(outputs.features[answered], outputs.logits[answered], patients=patients)
     except (EmptyInput, NotEstimable):  # fewer than four patients, or features without spread: no gate, and the report says so

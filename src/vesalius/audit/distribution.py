@@ -105,7 +105,7 @@ def separation(foreign: Answers, home: Answers, options: AuditOptions) -> dict[s
     return found.auroc[0].to_json()
 
 
-def share(hits: Bool[np.ndarray, "case"], patients: Shaped[np.ndarray, "case"], options: AuditOptions) -> dict[str, Any]:
+def share(hits: Bool[np.ndarray, " case"], patients: Shaped[np.ndarray, " case"], options: AuditOptions) -> dict[str, Any]:
     """Returns a share of films with a patient-clustered interval.
 
     Where it is none or all, every resample says the same, so the open end is Wilson's with one count a patient.
@@ -120,7 +120,7 @@ def share(hits: Bool[np.ndarray, "case"], patients: Shaped[np.ndarray, "case"], 
         return {"value": float(hits[0]), "low": low, "high": high}
     values = hits.astype(np.float64)
 
-    def metric(weights: Int64[np.ndarray, "case"]) -> float:
+    def metric(weights: Int64[np.ndarray, " case"]) -> float:
         return float(weights @ values / weights.sum())
 
     return bootstrap(metric, patients.astype(str), resamples=options.resamples, seed=options.seed).to_json()

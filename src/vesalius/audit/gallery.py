@@ -80,7 +80,7 @@ def choose_cases(cohort: str, answers: Answers, predictor: Locked) -> list[Choic
     return [replace(one, finding=int(best[one.case])) for one in found]
 
 
-def choose_films(cohort: str, answers: Answers, thresholds: Float64[np.ndarray, "finding"]) -> list[Choice]:
+def choose_films(cohort: str, answers: Answers, thresholds: Float64[np.ndarray, " finding"]) -> list[Choice]:
     """The surest errors and right answers, the answers nearest their threshold, and the films the gate thought most foreign.
 
     Sure is far from the locked threshold, in logits: 0.3 is a sure yes where the threshold is 0.02.

@@ -52,7 +52,7 @@ def describe_groups(
     answers: Answers,
     manifest: pd.DataFrame,
     findings: Sequence[str],
-    thresholds: Float64[np.ndarray, "finding"],
+    thresholds: Float64[np.ndarray, " finding"],
     options: AuditOptions,
     *,
     classes: bool = False,
@@ -96,9 +96,9 @@ def _without(figures: Mapping[str, Any], *measures: str) -> dict[str, Any]:
 def _describe_column(
     answers: Answers,
     called: Bool[np.ndarray, "case finding"],
-    words: Shaped[np.ndarray, "case"],
+    words: Shaped[np.ndarray, " case"],
     findings: Sequence[str],
-    thresholds: Float64[np.ndarray, "finding"],
+    thresholds: Float64[np.ndarray, " finding"],
     options: AuditOptions,
 ) -> list[dict[str, Any]]:
     rows = _rows(answers, words, findings, thresholds, options)
@@ -144,9 +144,9 @@ def _withhold(figures: dict[str, Any], n_patients: int, n_others: int) -> dict[s
 
 def _rows(
     answers: Answers,
-    words: Shaped[np.ndarray, "case"],
+    words: Shaped[np.ndarray, " case"],
     findings: Sequence[str],
-    thresholds: Float64[np.ndarray, "finding"],
+    thresholds: Float64[np.ndarray, " finding"],
     options: AuditOptions,
 ) -> list[SubgroupRow]:
     from vesalius.metrics.subgroups import SubgroupOptions, subgroup_table
@@ -164,7 +164,7 @@ def _rows(
 
 
 def _pooled_rows(
-    answers: Answers, words: Shaped[np.ndarray, "case"], called: Bool[np.ndarray, "case finding"], options: AuditOptions
+    answers: Answers, words: Shaped[np.ndarray, " case"], called: Bool[np.ndarray, "case finding"], options: AuditOptions
 ) -> dict[str, dict[str, Any]]:
     """All findings as one list of answers: few patients have ten of each finding, and this still sees a group served worse."""
     from vesalius.metrics.subgroups import SubgroupOptions, subgroup_table
@@ -184,7 +184,7 @@ def _pooled_rows(
 
 
 def _macro_auroc(
-    answers: Answers, inside: Bool[np.ndarray, "case"], outside: Bool[np.ndarray, "case"], options: AuditOptions
+    answers: Answers, inside: Bool[np.ndarray, " case"], outside: Bool[np.ndarray, " case"], options: AuditOptions
 ) -> dict[str, Any] | None:
     """Mean AUROC over the findings with enough films on this side, and its gap over those with enough on both."""
     from vesalius.metrics.intervals import PatientResamples, difference_of, interval_of, macro_draws, ranking_draws
@@ -204,9 +204,9 @@ def _macro_auroc(
     return result
 
 
-def enough(labels: Float64[np.ndarray, "case finding"]) -> Bool[np.ndarray, "finding"]:
+def enough(labels: Float64[np.ndarray, "case finding"]) -> Bool[np.ndarray, " finding"]:
     """Whether each finding has at least ten films with it and ten without."""
-    counted: Bool[np.ndarray, "finding"] = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0)) >= MINIMUM_CASES
+    counted: Bool[np.ndarray, " finding"] = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0)) >= MINIMUM_CASES
     return counted
 
 

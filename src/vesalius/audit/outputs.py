@@ -50,15 +50,15 @@ class Outputs:
 
     file: str
     place: str
-    places: Int64[np.ndarray, "case"]
+    places: Int64[np.ndarray, " case"]
     findings: tuple[str, ...]
     kinds: tuple[Kind, ...]
     logits: Float64[np.ndarray, "case finding"] = field(repr=False)
     probabilities: Float64[np.ndarray, "case finding"] = field(repr=False)
     labels: Float64[np.ndarray, "case finding"] = field(repr=False)
-    patients: Shaped[np.ndarray, "case"] | None = field(default=None, repr=False)
-    split: Shaped[np.ndarray, "case"] | None = field(default=None, repr=False)
-    columns: dict[str, Shaped[np.ndarray, "case"]] = field(default_factory=dict, repr=False)
+    patients: Shaped[np.ndarray, " case"] | None = field(default=None, repr=False)
+    split: Shaped[np.ndarray, " case"] | None = field(default=None, repr=False)
+    columns: dict[str, Shaped[np.ndarray, " case"]] = field(default_factory=dict, repr=False)
     features: Float64[np.ndarray, "case dim"] | None = field(default=None, repr=False)
     member_logits: Float64[np.ndarray, "member case finding"] | None = field(default=None, repr=False)
     notices: tuple[str, ...] = ()
@@ -66,10 +66,10 @@ class Outputs:
     def __len__(self) -> int:
         return len(self.places)
 
-    def take(self, chosen: Bool[np.ndarray, "case"]) -> Outputs:
+    def take(self, chosen: Bool[np.ndarray, " case"]) -> Outputs:
         """Returns the chosen cases."""
 
-        def part(array: Shaped[np.ndarray, "case"] | None) -> Shaped[np.ndarray, "case"] | None:
+        def part(array: Shaped[np.ndarray, " case"] | None) -> Shaped[np.ndarray, " case"] | None:
             return None if array is None else array[chosen]
 
         return replace(
@@ -219,7 +219,7 @@ def to_logits(probabilities: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray
     return odds
 
 
-def _labels(source: Source, column: str) -> Float64[np.ndarray, "case"]:
+def _labels(source: Source, column: str) -> Float64[np.ndarray, " case"]:
     values = source.numbers(column)
     strange = ~(np.isnan(values) | np.isin(values, (1, 0, -1)))
     source.complain(strange, column, "another label than 1, 0, -1 or blank", "map it to one of these, or remove the column")
@@ -263,7 +263,7 @@ def _features(source: Source) -> Float64[np.ndarray, "case dim"] | None:
     return features
 
 
-def _patients(source: Source) -> Shaped[np.ndarray, "case"] | None:
+def _patients(source: Source) -> Shaped[np.ndarray, " case"] | None:
     if "patient_id" not in source.names:
         return None
     words = source.words("patient_id")
@@ -272,7 +272,7 @@ def _patients(source: Source) -> Shaped[np.ndarray, "case"] | None:
     return words.astype(str)
 
 
-def _split(source: Source) -> Shaped[np.ndarray, "case"] | None:
+def _split(source: Source) -> Shaped[np.ndarray, " case"] | None:
     if "split" not in source.names:
         return None
     words = np.array([None if word is None else str(word).lower() for word in source.words("split")], dtype=object)

@@ -84,7 +84,7 @@ def _refuse_ragged(chunk: list[tuple[int, list[str]]], width: int, file: str) ->
         )
 
 
-def _numbers(name: str, texts: tuple[str, ...], numbers: list[int], file: str) -> Float64[np.ndarray, "case"]:
+def _numbers(name: str, texts: tuple[str, ...], numbers: list[int], file: str) -> Float64[np.ndarray, " case"]:
     try:
         return np.array(list(map(float, texts)))
     except ValueError:
@@ -104,6 +104,6 @@ def _numbers(name: str, texts: tuple[str, ...], numbers: list[int], file: str) -
     return values
 
 
-def _words(texts: tuple[str, ...]) -> Shaped[np.ndarray, "case"]:
+def _words(texts: tuple[str, ...]) -> Shaped[np.ndarray, " case"]:
     stripped = (sys.intern(text.strip()) for text in texts)
     return np.array([None if text.lower() in BLANK else text for text in stripped], dtype=object)

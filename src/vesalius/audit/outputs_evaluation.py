@@ -177,7 +177,7 @@ def _uncalibrated(measured: Measured, settings: EvaluationSettings, plan: Any) -
     from vesalius.metrics.intervals import interval_of, macro_draws
 
     outputs, of_metric = measured.outputs, ("ece", "brier")
-    columns: dict[str, list[Float64[np.ndarray, "draw"]]] = {name: [] for name in of_metric}
+    columns: dict[str, list[Float64[np.ndarray, " draw"]]] = {name: [] for name in of_metric}
     for truth, p in zip(outputs.labels.T, outputs.probabilities.T, strict=True):
         draws = proper_draws(truth, p, plan, settings.bins)
         for name in of_metric:

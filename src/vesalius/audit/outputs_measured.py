@@ -45,7 +45,7 @@ class Measured:
     decisions: Int8[np.ndarray, "case finding"]
     doubts: dict[str, Table]
     rule: DecisionRule
-    temperatures: Float64[np.ndarray, "finding"]
+    temperatures: Float64[np.ndarray, " finding"]
     how: dict[str, Any]
     notices: tuple[str, ...] = ()
 
@@ -61,7 +61,7 @@ def measure(outputs: Outputs, options: RuleOptions) -> Measured:
     fitting, notices = outputs, list(_notices(outputs))
     if outputs.split is not None:
         fitting, measured, how = _parted(outputs)
-        parts: Iterator[tuple[Outputs, Bool[np.ndarray, "case"]]] = iter([(fitting, np.ones(len(measured), dtype=bool))])
+        parts: Iterator[tuple[Outputs, Bool[np.ndarray, " case"]]] = iter([(fitting, np.ones(len(measured), dtype=bool))])
     else:
         measured, (folds, how) = outputs, _folds(outputs, options.seed)
         parts = ((outputs.take(folds != index), folds == index) for index in range(folds.max() + 1))
@@ -158,7 +158,7 @@ def doubts(rule: DecisionRule, seen: Outputs, held: Outputs, p: Table) -> tuple[
     return here | {"combination": combined}, left_out
 
 
-def _softmax_distance(p: Table, thresholds: Float64[np.ndarray, "finding"]) -> Table:
+def _softmax_distance(p: Table, thresholds: Float64[np.ndarray, " finding"]) -> Table:
     from vesalius.audit.outputs import to_logits
     from vesalius.uncertainty.hard_answers import softmax_distance
 

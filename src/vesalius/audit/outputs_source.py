@@ -30,8 +30,8 @@ class Source:
     file: str
     place: str
     column: str
-    places: Int64[np.ndarray, "case"]
-    columns: dict[str, Shaped[np.ndarray, "case"]] = field(repr=False)
+    places: Int64[np.ndarray, " case"]
+    columns: dict[str, Shaped[np.ndarray, " case"]] = field(repr=False)
     features: Shaped[np.ndarray, "*axes"] | None = field(default=None, repr=False)
     member_logits: Shaped[np.ndarray, "*axes"] | None = field(default=None, repr=False)
     member_findings: tuple[str, ...] | None = None
@@ -41,7 +41,7 @@ class Source:
         """Names of the columns, in order."""
         return tuple(self.columns)
 
-    def numbers(self, name: str) -> Float64[np.ndarray, "case"]:
+    def numbers(self, name: str) -> Float64[np.ndarray, " case"]:
         """One column as numbers, NaN where blank.
 
         Raises:
@@ -52,7 +52,7 @@ class Source:
             raise OutputsError(f"{self.file}: {self.column} {name!r} is of {array.dtype}; expected numbers")
         return array.astype(np.float64)
 
-    def words(self, name: str) -> Shaped[np.ndarray, "case"]:
+    def words(self, name: str) -> Shaped[np.ndarray, " case"]:
         """One column as words, None where blank."""
         array = self.columns[name]
         if array.dtype == object:
@@ -62,7 +62,7 @@ class Source:
         words = [None if empty else str(value).strip() or None for value, empty in zip(values, blank, strict=True)]
         return np.array(words, dtype=object)
 
-    def complain(self, wrong: Bool[np.ndarray, "case"], column: str, what: str, next_step: str) -> None:
+    def complain(self, wrong: Bool[np.ndarray, " case"], column: str, what: str, next_step: str) -> None:
         """Raises OutputsError with the places of the wrong cases, if there are any."""
         if np.any(wrong):
             where = name_places(self.places[wrong].tolist(), self.place)

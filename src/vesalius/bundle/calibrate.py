@@ -82,7 +82,7 @@ class Calibration:
 def calibrate(
     output: NetworkOutput,
     labels: Float64[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"],
+    patients: Shaped[np.ndarray, " case"],
     findings: Sequence[str],
     options: CalibrationOptions = CalibrationOptions(),
     *,

@@ -88,8 +88,8 @@ class Locked:
 
     def decide(
         self,
-        logits: Float64[np.ndarray, "finding"],
-        probabilities: Float64[np.ndarray, "finding"],
+        logits: Float64[np.ndarray, " finding"],
+        probabilities: Float64[np.ndarray, " finding"],
         obstacle: Obstacle | None,
     ) -> tuple[Finding, ...]:
         """Returns each finding's decision: an obstacle overrules the thresholds and the band around them."""

@@ -64,7 +64,7 @@ class ImagesWriter:
         image_id: str,
         levels: UInt16[np.ndarray, "height width"],
         masks: UInt8[np.ndarray, "structure height width"] | None = None,
-        masks_known: Bool[np.ndarray, "structure"] | None = None,
+        masks_known: Bool[np.ndarray, " structure"] | None = None,
         file_bytes: int = 0,
     ) -> None:
         """Adds one image; an empty mask takes no space."""
@@ -114,7 +114,7 @@ class ImagesWriter:
             self._masks.resize(start + count, axis=0)
         return start
 
-    def _note(self, image_id: str, file_bytes: int, known: Bool[np.ndarray, "structure"]) -> None:
+    def _note(self, image_id: str, file_bytes: int, known: Bool[np.ndarray, " structure"]) -> None:
         self._ids.append(image_id.encode("ascii"))
         self._file_bytes.append(file_bytes)
         self._known.append(known)

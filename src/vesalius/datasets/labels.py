@@ -40,7 +40,7 @@ def resolve(
     labels: Float[np.ndarray, "case finding"],
     policy: UncertainPolicy,
     seed: int = 0,
-    prior: Float64[np.ndarray, "finding"] | None = None,
+    prior: Float64[np.ndarray, " finding"] | None = None,
 ) -> ResolvedLabels:
     """Turns labels 1, 0, -1, NaN into targets, which of them are known, and which of them are uncertain.
 
@@ -78,13 +78,13 @@ def resolve(
     return ResolvedLabels(targets, known, marginal)
 
 
-def uncertain_prior(labels: Float[np.ndarray, "case finding"]) -> Float64[np.ndarray, "finding"]:
+def uncertain_prior(labels: Float[np.ndarray, "case finding"]) -> Float64[np.ndarray, " finding"]:
     """Returns the share of present among each finding's certain labels, (present + 1) / (certain + 2)."""
     present, absent = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
     return np.asarray((present + 1) / (present + absent + 2), dtype=np.float64)
 
 
-def _checked_prior(prior: Float64[np.ndarray, "finding"], count: int) -> Float64[np.ndarray, "finding"]:
+def _checked_prior(prior: Float64[np.ndarray, " finding"], count: int) -> Float64[np.ndarray, " finding"]:
     if prior.shape != (count,):
         raise ShapeMismatch(f"the prior has shape {prior.shape}; expected one number for each of {count} findings")
     if not ((prior >= 0) & (prior <= 1)).all():

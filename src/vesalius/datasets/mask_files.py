@@ -119,7 +119,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def read_masks(
     files: Sequence[MaskFile], n_structures: int, shape: tuple[int, int], size_px: int
-) -> tuple[UInt8[np.ndarray, "structure height width"], Bool[np.ndarray, "structure"]]:
+) -> tuple[UInt8[np.ndarray, "structure height width"], Bool[np.ndarray, " structure"]]:
     """Returns masks on the square of a film of `shape`, 0 to 255 = the fraction of a pixel, and which of them are known.
 
     Raises:

@@ -111,7 +111,7 @@ def read_records(images: ImagesReader) -> list[Record]:
 
 def _ingest_film(
     film: FilmFile, masks: Sequence[MaskFile], options: PartOptions, key: PatientKey
-) -> tuple[Record, UInt16[np.ndarray, "height width"], UInt8[np.ndarray, "structure height width"], Bool[np.ndarray, "structure"]]:
+) -> tuple[Record, UInt16[np.ndarray, "height width"], UInt8[np.ndarray, "structure height width"], Bool[np.ndarray, " structure"]]:
     image, header = read_with_header(film.file) if film.row is None else (_read_hdf5_film(film.file, film.row), None)
     height, width = image.pixels.shape
     drawn, known = read_masks(masks, len(options.structures), (height, width), options.size_px)

@@ -65,7 +65,7 @@ class SlideLabels:
         """Returns the labels of all slides."""
         return np.array([slide.labels for slide in self.slides], dtype=np.float64)
 
-    def patients(self) -> Shaped[np.ndarray, "case"]:
+    def patients(self) -> Shaped[np.ndarray, " case"]:
         """Returns whose each slide is."""
         return np.array([slide.patient for slide in self.slides])
 

@@ -78,7 +78,7 @@ def _deal(split_of: dict[str, str], patients: list[str], shares: Mapping[str, fl
     split_of.update({new[place]: str(word) for place, word in zip(order, words, strict=True)})
 
 
-def _whole(shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", total: int) -> Int64[np.ndarray, "split"]:
+def _whole(shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", total: int) -> Int64[np.ndarray, " split"]:
     """Rounds shares to whole patients by largest remainder; the sum is `total`."""
     counts = np.floor(shares + 1e-9).astype(np.int64)
     remainders = np.round(shares - counts, 9)
@@ -87,7 +87,7 @@ def _whole(shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", total: int) -
     return counts
 
 
-def _shrink(room: Int64[np.ndarray, "split"], total: int) -> Int64[np.ndarray, "split"]:
+def _shrink(room: Int64[np.ndarray, " split"], total: int) -> Int64[np.ndarray, " split"]:
     """Takes places away, always from where most are left, until `total` are."""
     room = room.copy()
     while room.sum() > total:

@@ -63,7 +63,7 @@ class Store:
         """SHA-256 of the manifest file: stores of the same films, labels and splits have the same."""
         return hashlib.sha256((self.path / MANIFEST_FILE).read_bytes()).hexdigest()
 
-    def pixels(self, rows: Sequence[int] | Int64[np.ndarray, "case"]) -> Float32[np.ndarray, "case height width"]:
+    def pixels(self, rows: Sequence[int] | Int64[np.ndarray, " case"]) -> Float32[np.ndarray, "case height width"]:
         """Returns films as float32 in [0, 1], in the order asked for."""
         chosen, images = self._checked(rows), self._images().file["images"]
         films = np.empty((len(chosen), self.size_px, self.size_px), dtype=np.float32)
@@ -95,7 +95,7 @@ class Store:
         return label_matrix(self.manifest, findings)
 
     def masks(
-        self, rows: Sequence[int] | Int64[np.ndarray, "case"]
+        self, rows: Sequence[int] | Int64[np.ndarray, " case"]
     ) -> tuple[Float32[np.ndarray, "case structure height width"], Bool[np.ndarray, "case structure"]]:
         """Returns how much of each pixel the structure fills, in [0, 1], and whether that is known; zeros where it is not."""
         chosen, images = self._checked(rows), self._images()
@@ -107,7 +107,7 @@ class Store:
                     masks[case, structure] = images.file["masks"][row, structure].astype(np.float32) / np.float32(255)
         return masks, images.masks_known[chosen]
 
-    def rows(self, *, split: str | None = None, sites: Sequence[str] | None = None) -> Int64[np.ndarray, "case"]:
+    def rows(self, *, split: str | None = None, sites: Sequence[str] | None = None) -> Int64[np.ndarray, " case"]:
         """Returns the row numbers of a split and of some sites, in the manifest's order."""
         chosen = np.ones(len(self), dtype=bool)
         if split is not None:
@@ -116,7 +116,7 @@ class Store:
             chosen &= self.manifest["site"].isin(list(sites)).to_numpy(dtype=bool)
         return np.flatnonzero(chosen).astype(np.int64)
 
-    def _checked(self, rows: Sequence[int] | Int64[np.ndarray, "case"]) -> Int64[np.ndarray, "case"]:
+    def _checked(self, rows: Sequence[int] | Int64[np.ndarray, " case"]) -> Int64[np.ndarray, " case"]:
         chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise ShapeMismatch(f"rows {chosen.min()} to {chosen.max()} asked of a store with rows 0 to {len(self) - 1}")

@@ -58,7 +58,7 @@ def augment(
     return images.clamp(0.0, 1.0), masks
 
 
-def _uniform(count: int, generator: torch.Generator, low: float, high: float) -> Float[Tensor, "case"]:
+def _uniform(count: int, generator: torch.Generator, low: float, high: float) -> Float[Tensor, " case"]:
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
@@ -99,7 +99,7 @@ def _greys(images: Images, options: AugmentationOptions, generator: torch.Genera
     return images
 
 
-def _blur(images: Images, sigma_px: Float[Tensor, "case"]) -> Images:
+def _blur(images: Images, sigma_px: Float[Tensor, " case"]) -> Images:
     """Blurs each film by its own Gaussian, as two one-dimensional convolutions of all films at once."""
     radius = max(1, math.ceil(3.0 * float(sigma_px.max())))
     places = torch.arange(-radius, radius + 1, dtype=torch.float32)

@@ -96,14 +96,14 @@ def _monochrome(
     return np.take(grey, index)
 
 
-def _padding(levels: Levels, dataset: pydicom.Dataset, layout: PixelLayout, notes: Notes) -> Bool[np.ndarray, "level"]:
+def _padding(levels: Levels, dataset: pydicom.Dataset, layout: PixelLayout, notes: Notes) -> Bool[np.ndarray, " level"]:
     """Which stored values mean "no pixel here" (PS3.3 C.7.5.1.1.2); the limit may lie on either side of the value."""
     value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return np.zeros(len(levels), dtype=bool)
     limit = integer(dataset, "PixelPaddingRangeLimit")
     ends = [_as_stored(end, layout) for end in (value, value if limit is None else limit)]
-    padding: Bool[np.ndarray, "level"] = (levels >= min(ends)) & (levels <= max(ends))
+    padding: Bool[np.ndarray, " level"] = (levels >= min(ends)) & (levels <= max(ends))
     if padding.any():
         notes.step("padding left out of the scaling and set to 0")
     return padding
@@ -182,7 +182,7 @@ def _window(modality: Table, center: float, width: float, function: str) -> Tabl
 
 
 def _robust_range(
-    modality: Table, counts: Int64[np.ndarray, "level"], dataset: pydicom.Dataset, layout: PixelLayout, notes: Notes
+    modality: Table, counts: Int64[np.ndarray, " level"], dataset: pydicom.Dataset, layout: PixelLayout, notes: Notes
 ) -> Table:
     """Scales a film that has no window: 8 bits by their full range (they are for display), deeper ones between two percentiles."""
     if layout.bits_stored <= 8:

@@ -128,5 +128,5 @@ class SlideInference:
                 yield self.encoder.project(rows)
 
         scores = score_slide(embeddings(), self.columns, stored.coordinates, self.rule.pool)
-        logits: Float64[np.ndarray, "finding"] = np.median(scores.pooled[self.rule.pooling], axis=0)
+        logits: Float64[np.ndarray, " finding"] = np.median(scores.pooled[self.rule.pooling], axis=0)
         return SlideReading(NetworkOutput(logits[None], (total / len(stored))[None]), scores, stored)

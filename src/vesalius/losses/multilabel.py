@@ -25,7 +25,7 @@ def binary_cross_entropy(
     logits: Float[Tensor, "case finding"],
     targets: Float[Tensor, "case finding"],
     known: Bool[Tensor, "case finding"],
-    positive_weight: Float[Tensor, "finding"] | None = None,
+    positive_weight: Float[Tensor, " finding"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over known labels of -w y log p - (1 - y) log(1 - p), linear in the target.
 

@@ -21,11 +21,11 @@ from vesalius.metrics.intervals import Interval, PatientResamples, interval_of, 
 
 
 def bca_interval_of(
-    draws: Float64[np.ndarray, "draw"],
-    influence: Float64[np.ndarray, "patient"],
+    draws: Float64[np.ndarray, " draw"],
+    influence: Float64[np.ndarray, " patient"],
     confidence: float = 0.95,
     *,
-    positive: Bool[np.ndarray, "patient"] | None = None,
+    positive: Bool[np.ndarray, " patient"] | None = None,
 ) -> Interval:
     """BCa interval of draws whose first is the sample itself.
 
@@ -61,7 +61,7 @@ def bca_interval_of(
     return replace(plain, low=float(low), high=float(high))
 
 
-def acceleration(influence: Float64[np.ndarray, "patient"], positive: Bool[np.ndarray, "patient"] | None = None) -> float:
+def acceleration(influence: Float64[np.ndarray, " patient"], positive: Bool[np.ndarray, " patient"] | None = None) -> float:
     """A sixth of the skewness of the influence values; 0 where no patient matters.
 
     Source: Efron 1987, eq. 6.6; several strata as in Davison & Hinkley 1997, eq. 5.30.
@@ -101,11 +101,11 @@ def ranking_influence(
 
 
 def _auroc_without(
-    present: Bool[np.ndarray, "known"],
-    scores: Float64[np.ndarray, "known"],
-    owner: Int64[np.ndarray, "known"],
+    present: Bool[np.ndarray, " known"],
+    scores: Float64[np.ndarray, " known"],
+    owner: Int64[np.ndarray, " known"],
     n_patients: int,
-) -> Float64[np.ndarray, "one_more"]:
+) -> Float64[np.ndarray, " one_more"]:
     """AUROC of all, then without each patient: all pairs, less those of a case of the patient, plus those counted twice."""
     m = int(np.count_nonzero(present))
     n = len(present) - m
@@ -118,17 +118,17 @@ def _auroc_without(
     m_left = m - np.bincount(owner, present, n_patients)
     n_left = n - np.bincount(owner, ~present, n_patients)
     left = m_left * n_left
-    without: Float64[np.ndarray, "patient"] = np.full(n_patients, np.nan)
+    without: Float64[np.ndarray, " patient"] = np.full(n_patients, np.nan)
     np.divide(placed.auroc * (float(m) * n) - won, left, out=without, where=left > 0)
     return np.append(placed.auroc, without)
 
 
 def _pairs_within(
-    present: Bool[np.ndarray, "known"],
-    scores: Float64[np.ndarray, "known"],
-    owner: Int64[np.ndarray, "known"],
+    present: Bool[np.ndarray, " known"],
+    scores: Float64[np.ndarray, " known"],
+    owner: Int64[np.ndarray, " known"],
     n_patients: int,
-) -> Float64[np.ndarray, "patient"]:
+) -> Float64[np.ndarray, " patient"]:
     """Pairs of a patient's own present and absent cases that are in order (a tie counts half)."""
     order = np.lexsort((scores, owner))
     who, value, truth = owner[order], scores[order], present[order]
@@ -142,11 +142,11 @@ def _pairs_within(
 
 
 def _auprc_slope(
-    present: Bool[np.ndarray, "known"],
-    scores: Float64[np.ndarray, "known"],
-    owner: Int64[np.ndarray, "known"],
+    present: Bool[np.ndarray, " known"],
+    scores: Float64[np.ndarray, " known"],
+    owner: Int64[np.ndarray, " known"],
     n_patients: int,
-) -> Float64[np.ndarray, "patient"]:
+) -> Float64[np.ndarray, " patient"]:
     """Derivative of the average precision along each patient's weight, at a weight of one for all."""
     total = np.count_nonzero(present)
     if not total:

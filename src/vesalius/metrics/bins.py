@@ -49,8 +49,8 @@ def bin_of(probabilities: Float64[np.ndarray, "*axes"], bins: int) -> Int64[np.n
 
 
 def mass_bin_of(
-    probabilities: Float64[np.ndarray, "known"], counts: Float64[np.ndarray, "known"], bins: int
-) -> Int64[np.ndarray, "known"]:
+    probabilities: Float64[np.ndarray, " known"], counts: Float64[np.ndarray, " known"], bins: int
+) -> Int64[np.ndarray, " known"]:
     """Number of the equal-mass bin of each probability; a block of ties goes whole where its middle falls, so bins may be empty.
 
     Checked against: netcal's equal-mass bins where nothing is tied (tests/reference); netcal refuses ties.
@@ -62,14 +62,14 @@ def mass_bin_of(
     ends = np.append(starts[1:], ordered.size)
     middle = 0.5 * (below[starts] + below[ends])
     number = np.minimum((middle / below[-1] * bins).astype(np.int64), bins - 1)
-    placed: Int64[np.ndarray, "known"] = np.empty(ordered.size, dtype=np.int64)
+    placed: Int64[np.ndarray, " known"] = np.empty(ordered.size, dtype=np.int64)
     placed[order] = np.repeat(number, ends - starts)
     return placed
 
 
 def number_bins(
-    probabilities: Float64[np.ndarray, "known"], counts: Float64[np.ndarray, "known"], bins: int, binning: Binning
-) -> Int64[np.ndarray, "known"]:
+    probabilities: Float64[np.ndarray, " known"], counts: Float64[np.ndarray, " known"], bins: int, binning: Binning
+) -> Int64[np.ndarray, " known"]:
     """Number of the bin of each probability, by either rule.
 
     Raises:
@@ -81,11 +81,11 @@ def number_bins(
 
 
 def sum_bins(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     bins: int,
     binning: Binning,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> BinSums:
     """The sums of every bin over the known cases of one finding.
 
@@ -129,7 +129,7 @@ def sum_width(
 
 def _known_blocks(
     labels: Shaped[np.ndarray, "*axes"], probabilities: Shaped[np.ndarray, "*axes"], known: Bool[np.ndarray, "*axes"] | None
-) -> Iterator[tuple[Bool[np.ndarray, "block"], Float64[np.ndarray, "block"]]]:
+) -> Iterator[tuple[Bool[np.ndarray, " block"], Float64[np.ndarray, " block"]]]:
     """Yields whether present, and the probability, of the known values, some ten thousand at a time; nothing large is copied."""
     operands = [labels, probabilities] if known is None else [labels, probabilities, known]
     if len({operand.shape for operand in operands}) > 1:
@@ -160,8 +160,8 @@ def as_numbers(labels: Shaped[np.ndarray, "*axes"]) -> Shaped[np.ndarray, "*axes
 
 
 def known_probabilities(
-    labels: Shaped[np.ndarray, "case"], probabilities: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None
-) -> tuple[Float64[np.ndarray, "known"], Float64[np.ndarray, "known"], Float64[np.ndarray, "known"]]:
+    labels: Shaped[np.ndarray, " case"], probabilities: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None
+) -> tuple[Float64[np.ndarray, " known"], Float64[np.ndarray, " known"], Float64[np.ndarray, " known"]]:
     """`known_cases`, where the values are probabilities.
 
     Raises:

@@ -33,13 +33,13 @@ Method = Literal["percentile", "bca"]
 
 def bootstrap(
     metric: Callable[[Weights], float],
-    patients: Shaped[np.ndarray, "case"],
+    patients: Shaped[np.ndarray, " case"],
     *,
     resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
     method: Method = "percentile",
-    stratify_by: Shaped[np.ndarray, "case *finding"] | None = None,
+    stratify_by: Shaped[np.ndarray, " case *finding"] | None = None,
 ) -> Interval:
     """Patient-clustered interval of any metric that takes whole-number weights.
 
@@ -60,7 +60,7 @@ def bootstrap(
     Checked against: scipy.stats.bootstrap, both methods (tests/reference); coverage in simulation (tests/statistical).
     """
 
-    def one(weights: Weights) -> Float64[np.ndarray, "value"]:
+    def one(weights: Weights) -> Float64[np.ndarray, " value"]:
         return np.array([metric(weights)])
 
     plan = PatientResamples.of(patients, len(patients), resamples=resamples, seed=seed, stratify_by=stratify_by)
@@ -68,14 +68,14 @@ def bootstrap(
 
 
 def bootstrap_many(
-    metric: Callable[[Weights], Float64[np.ndarray, "value"]],
-    patients: Shaped[np.ndarray, "case"],
+    metric: Callable[[Weights], Float64[np.ndarray, " value"]],
+    patients: Shaped[np.ndarray, " case"],
     *,
     resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
     method: Method = "percentile",
-    stratify_by: Shaped[np.ndarray, "case *finding"] | None = None,
+    stratify_by: Shaped[np.ndarray, " case *finding"] | None = None,
 ) -> tuple[Interval, ...]:
     """`bootstrap` for a metric of several figures, all on the same resamples."""
     plan = PatientResamples.of(patients, len(patients), resamples=resamples, seed=seed, stratify_by=stratify_by)
@@ -83,7 +83,7 @@ def bootstrap_many(
 
 
 def _intervals(
-    metric: Callable[[Weights], Float64[np.ndarray, "value"]], plan: PatientResamples, confidence: float, method: Method
+    metric: Callable[[Weights], Float64[np.ndarray, " value"]], plan: PatientResamples, confidence: float, method: Method
 ) -> tuple[Interval, ...]:
     _check(method)
     draws = weighted_draws(metric, plan)
@@ -102,12 +102,12 @@ def _check(method: str) -> None:
 def bootstrap_difference(
     first: Callable[[Weights], float],
     second: Callable[[Weights], float],
-    patients: Shaped[np.ndarray, "case"],
+    patients: Shaped[np.ndarray, " case"],
     *,
     resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-    stratify_by: Shaped[np.ndarray, "case *finding"] | None = None,
+    stratify_by: Shaped[np.ndarray, " case *finding"] | None = None,
 ) -> Difference:
     """Second metric minus first (two models, or after and before calibration), both on the same resamples of patients.
 
@@ -131,7 +131,7 @@ class RankingIntervals:
 def bootstrap_ranking(
     labels: Real[np.ndarray, "case finding"],
     scores: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -166,7 +166,7 @@ def bootstrap_ranking_difference(
     labels: Real[np.ndarray, "case finding"],
     first: Real[np.ndarray, "case finding"],
     second: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,

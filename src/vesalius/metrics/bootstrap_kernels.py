@@ -35,12 +35,12 @@ class SortedFinding:
         bounds: Ends of the three runs of each segment, and a last row for the tail.
     """
 
-    patient: Int32[np.ndarray, "known"]
+    patient: Int32[np.ndarray, " known"]
     bounds: Int64[np.ndarray, "segment 3"]
 
 
 def sort_finding(
-    labels: Float64[np.ndarray, "case"], scores: Float64[np.ndarray, "case"], patient: Int64[np.ndarray, "case"]
+    labels: Float64[np.ndarray, " case"], scores: Float64[np.ndarray, " case"], patient: Int64[np.ndarray, " case"]
 ) -> SortedFinding:
     """Sorts the cases with a known label by falling score; equal scores form one block, so row order never matters."""
     known = np.flatnonzero(~np.isnan(labels))
@@ -61,7 +61,7 @@ def sort_finding(
 
 
 def sort_findings(
-    labels: Float64[np.ndarray, "case finding"], scores: Float64[np.ndarray, "case finding"], patient: Int64[np.ndarray, "case"]
+    labels: Float64[np.ndarray, "case finding"], scores: Float64[np.ndarray, "case finding"], patient: Int64[np.ndarray, " case"]
 ) -> list[SortedFinding]:
     """Sorts every finding, several at a time."""
     with ThreadPoolExecutor(int(numba.config.NUMBA_NUM_THREADS)) as pool:
@@ -135,13 +135,13 @@ def ranking_draws(
 class SortedRisk:
     """One finding sorted from the surest case: patient number, residual, and whether a tie block ends there."""
 
-    patient: Int32[np.ndarray, "known"]
-    residual: Float64[np.ndarray, "known"]
+    patient: Int32[np.ndarray, " known"]
+    residual: Float64[np.ndarray, " known"]
     last: np.ndarray
 
 
 def sort_risk(
-    uncertainty: Float64[np.ndarray, "case"], residuals: Float64[np.ndarray, "case"], patient: Int64[np.ndarray, "case"]
+    uncertainty: Float64[np.ndarray, " case"], residuals: Float64[np.ndarray, " case"], patient: Int64[np.ndarray, " case"]
 ) -> SortedRisk:
     """Sorts the cases with a known residual by rising uncertainty."""
     known = ~np.isnan(residuals)

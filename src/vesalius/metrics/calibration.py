@@ -35,14 +35,14 @@ from vesalius.metrics.proper_scores import check_rows, known_classes
 
 
 def ece(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     *,
     bins: int = 15,
     binning: Binning = "width",
     weight: BinWeight = "mass",
     norm: Norm = "l1",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Expected calibration error of one finding, in [0, 1]: |mean probability - share present| over bins of the event probability.
 
@@ -84,12 +84,12 @@ def error_of(sums: BinSums, weight: BinWeight, norm: Norm) -> float:
 
 
 def mce(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     *,
     bins: int = 15,
     binning: Binning = "width",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Maximum calibration error, in [0, 1]: the worst bin's |mean probability - share present|; `ece` with `norm="max"`.
 
@@ -102,13 +102,13 @@ def mce(
 
 
 def debiased_calibration_error(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     *,
     bins: int = 15,
     binning: Binning = "mass",
     squared: bool = False,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """L2 calibration error without most of its upward bias: the variance of each bin's share present is taken off its squared gap.
 
@@ -139,8 +139,8 @@ def ece_per_finding(
     binning: Binning = "width",
     weight: BinWeight = "mass",
     norm: Norm = "l1",
-    weights: Real[np.ndarray, "case"] | None = None,
-) -> Float64[np.ndarray, "finding"]:
+    weights: Real[np.ndarray, " case"] | None = None,
+) -> Float64[np.ndarray, " finding"]:
     """`ece` of every finding over the cases whose label of that finding is known; NaN where there is none.
 
     Raises:
@@ -165,7 +165,7 @@ def macro_ece(
     binning: Binning = "width",
     weight: BinWeight = "mass",
     norm: Norm = "l1",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Mean of `ece_per_finding` over the findings with a known case (marginal ECE), in [0, 1]; NaN where there is none.
 
@@ -176,14 +176,14 @@ def macro_ece(
 
 
 def classwise_ece(
-    labels: Shaped[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
     probabilities: Real[np.ndarray, "case class"],
     *,
     bins: int = 15,
     binning: Binning = "width",
     weight: BinWeight = "mass",
     norm: Norm = "l1",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """`macro_ece` of exclusive classes, each against all others, in [0, 1]; labels are class numbers, -1 unknown.
 
@@ -197,8 +197,8 @@ def classwise_ece(
 
 
 def top_label(
-    labels: Shaped[np.ndarray, "case *finding"], probabilities: Real[np.ndarray, "case *outcome"]
-) -> tuple[Float64[np.ndarray, "case *finding"], Float64[np.ndarray, "case *finding"]]:
+    labels: Shaped[np.ndarray, " case *finding"], probabilities: Real[np.ndarray, " case *outcome"]
+) -> tuple[Float64[np.ndarray, " case *finding"], Float64[np.ndarray, " case *finding"]]:
     """Whether the likelier answer was right (1, 0, NaN unknown), and the probability it was given.
 
     These two go into every function of this page, in place of labels and probabilities; the null of the top-label ECE is
@@ -227,8 +227,8 @@ def top_label(
 
 
 def _top_class(
-    labels: Shaped[np.ndarray, "case"], p: Float64[np.ndarray, "case class"]
-) -> tuple[Float64[np.ndarray, "case"], Float64[np.ndarray, "case"]]:
+    labels: Shaped[np.ndarray, " case"], p: Float64[np.ndarray, "case class"]
+) -> tuple[Float64[np.ndarray, " case"], Float64[np.ndarray, " case"]]:
     truth, table, _ = known_classes(labels, p)
     check_rows(table)
     numbers = np.array(labels, dtype=np.float64)
@@ -239,14 +239,14 @@ def _top_class(
 
 
 def top_label_ece(
-    labels: Shaped[np.ndarray, "case *finding"],
-    probabilities: Real[np.ndarray, "case *outcome"],
+    labels: Shaped[np.ndarray, " case *finding"],
+    probabilities: Real[np.ndarray, " case *outcome"],
     *,
     bins: int = 15,
     binning: Binning = "width",
     weight: BinWeight = "mass",
     norm: Norm = "l1",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Calibration error of the likelier answer's probability (confidence), in [0, 1]; another figure than `ece`.
 
@@ -276,7 +276,7 @@ def top_label_ece(
     return macro_ece(right, confidence, bins=bins, binning=binning, weight=weight, norm=norm, weights=weights)
 
 
-def _mean_of_defined(values: Float64[np.ndarray, "finding"]) -> float:
+def _mean_of_defined(values: Float64[np.ndarray, " finding"]) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
@@ -311,8 +311,8 @@ class ReliabilityBin:
 
 
 def reliability_table(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     *,
     bins: int = 15,
     binning: Binning = "width",
@@ -340,8 +340,8 @@ def reliability_table(
 
 
 def ece_null_distribution(
-    probabilities: Real[np.ndarray, "case"],
-    known: Bool[np.ndarray, "case"] | None = None,
+    probabilities: Real[np.ndarray, " case"],
+    known: Bool[np.ndarray, " case"] | None = None,
     *,
     bins: int = 15,
     binning: Binning = "width",
@@ -349,7 +349,7 @@ def ece_null_distribution(
     norm: Norm = "l1",
     resamples: int = 1000,
     seed: int = 0,
-) -> Float64[np.ndarray, "resamples"]:
+) -> Float64[np.ndarray, " resamples"]:
     """The `ece` that a perfectly calibrated model with these probabilities would show by chance.
 
     Truths are drawn from the probabilities themselves, one independent coin a case. Images of one patient share their truth, so

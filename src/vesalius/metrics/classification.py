@@ -32,8 +32,8 @@ def known_labels(labels: Shaped[np.ndarray, "*axes"]) -> Float64[np.ndarray, "*a
 
 
 def known_cases(
-    labels: Shaped[np.ndarray, "case"], values: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
-) -> tuple[Float64[np.ndarray, "known"], Float64[np.ndarray, "known"], Float64[np.ndarray, "known"]]:
+    labels: Shaped[np.ndarray, " case"], values: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
+) -> tuple[Float64[np.ndarray, " known"], Float64[np.ndarray, " known"], Float64[np.ndarray, " known"]]:
     """Labels, values and weights of the cases that count: label known, weight above 0.
 
     Raises:
@@ -75,13 +75,13 @@ def known_table(
 class Blocks:
     """Weight of positives and negatives in each block of tied scores, best score first."""
 
-    scores: Float64[np.ndarray, "block"]
-    positive: Float64[np.ndarray, "block"]
-    negative: Float64[np.ndarray, "block"]
+    scores: Float64[np.ndarray, " block"]
+    positive: Float64[np.ndarray, " block"]
+    negative: Float64[np.ndarray, " block"]
 
 
 def tie_blocks(
-    labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], scores: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> Blocks:
     """Sorts the known cases by falling score and joins equal scores, so that nothing depends on the order of the rows."""
     truth, numbers, counts = known_cases(labels, scores, weights)
@@ -91,7 +91,7 @@ def tie_blocks(
 
 
 def auroc(
-    labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], scores: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """Chance that a present case scores above an absent one (a tie counts half), in [0, 1]; NaN with one class only.
 
@@ -107,10 +107,10 @@ def auroc(
 
 
 def partial_auroc(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
     least_specificity: float,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Area under the ROC curve where the specificity is at least this, on McClish's scale: 0.5 by chance, 1 at best.
 
@@ -135,7 +135,7 @@ def partial_auroc(
 
 
 def auprc(
-    labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], scores: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """Average precision, in [0, 1]: precision at each threshold, weighted by the recall gained there; NaN without a positive.
 
@@ -154,7 +154,7 @@ def auprc(
     return float((blocks.positive * found / called).sum() / total)
 
 
-def prevalence(labels: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None) -> float:
+def prevalence(labels: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None) -> float:
     """Share of present among known cases, in [0, 1]; NaN without a known case."""
     truth, _, counts = known_cases(labels, np.zeros(len(labels)), weights)
     return float((truth * counts).sum() / counts.sum()) if counts.size else math.nan
@@ -206,7 +206,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def confusion(
-    labels: Shaped[np.ndarray, "case"], decisions: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], decisions: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> Confusion:
     """Counts decisions (1 or True present, 0 or False absent, -1 abstained) against known labels; abstained cases are left out.
 
@@ -225,7 +225,7 @@ def confusion(
 
 
 def sensitivity_specificity(
-    labels: Shaped[np.ndarray, "case"], decisions: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], decisions: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> tuple[float, float]:
     """Sensitivity and specificity of given decisions; abstained (-1) cases are left out."""
     table = confusion(labels, decisions, weights)

@@ -65,10 +65,10 @@ class Placements:
     """
 
     auroc: float
-    values: Float64[np.ndarray, "known"]
+    values: Float64[np.ndarray, " known"]
 
 
-def placements(truth: Bool[np.ndarray, "known"], scores: Float64[np.ndarray, "known"]) -> Placements:
+def placements(truth: Bool[np.ndarray, " known"], scores: Float64[np.ndarray, " known"]) -> Placements:
     """Ranks the cases once, in float64, with ties at the middle of their block; both classes must be there.
 
     Source: Sun & Xu 2014, whose three rankings are one here: within a tie block the two counts are known from two running sums.
@@ -93,9 +93,9 @@ def placements(truth: Bool[np.ndarray, "known"], scores: Float64[np.ndarray, "kn
 
 
 def delong(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     confidence: float = 0.95,
     scale: Scale = "logit",
@@ -152,10 +152,10 @@ def delong(
 
 
 def delong_test(
-    labels: Shaped[np.ndarray, "case"],
-    first: Real[np.ndarray, "case"],
-    second: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    first: Real[np.ndarray, " case"],
+    second: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     confidence: float = 0.95,
 ) -> DeLongDifference:
@@ -200,10 +200,10 @@ def delong_test(
 
 
 def delong_test_unpaired(
-    first: tuple[Shaped[np.ndarray, "one"], Real[np.ndarray, "one"]],
-    second: tuple[Shaped[np.ndarray, "two"], Real[np.ndarray, "two"]],
+    first: tuple[Shaped[np.ndarray, " one"], Real[np.ndarray, " one"]],
+    second: tuple[Shaped[np.ndarray, " two"], Real[np.ndarray, " two"]],
     *,
-    patients: tuple[Shaped[np.ndarray, "one"], Shaped[np.ndarray, "two"]] | None = None,
+    patients: tuple[Shaped[np.ndarray, " one"], Shaped[np.ndarray, " two"]] | None = None,
     confidence: float = 0.95,
 ) -> DeLongDifference:
     """Second AUROC minus first on two separate samples (two sites), each given as (labels, scores); no patient in both.
@@ -237,7 +237,7 @@ def delong_test_unpaired(
     return DeLongDifference(value, *ends, p_value=p_value, z=z, standard_error=error, degrees=degrees)
 
 
-def _n_patients(labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "case"], patients: np.ndarray | None) -> int:
+def _n_patients(labels: Shaped[np.ndarray, " case"], scores: Real[np.ndarray, " case"], patients: np.ndarray | None) -> int:
     case = _Case.of(labels, [scores], patients)
     return len(case.truth) if case.patient is None else case.n_patients
 
@@ -246,17 +246,17 @@ def _n_patients(labels: Shaped[np.ndarray, "case"], scores: Real[np.ndarray, "ca
 class _Case:
     """Known cases, their scores under each model, and the number of each one's patient (None: all different)."""
 
-    truth: Bool[np.ndarray, "known"]
-    scores: list[Float64[np.ndarray, "known"]]
-    patient: Int64[np.ndarray, "known"] | None
+    truth: Bool[np.ndarray, " known"]
+    scores: list[Float64[np.ndarray, " known"]]
+    patient: Int64[np.ndarray, " known"] | None
     n_patients: int
 
     @classmethod
     def of(
         cls,
-        labels: Shaped[np.ndarray, "case"],
-        scores: list[Real[np.ndarray, "case"]],
-        patients: Shaped[np.ndarray, "case"] | None,
+        labels: Shaped[np.ndarray, " case"],
+        scores: list[Real[np.ndarray, " case"]],
+        patients: Shaped[np.ndarray, " case"] | None,
     ) -> _Case:
         known = [known_cases(labels, one)[:2] for one in scores]
         truth = known[0][0] > 0.5
@@ -288,17 +288,17 @@ class _Case:
         return None
 
     @cached_property
-    def owners(self) -> tuple[Bool[np.ndarray, "patient"], Bool[np.ndarray, "patient"]]:
+    def owners(self) -> tuple[Bool[np.ndarray, " patient"], Bool[np.ndarray, " patient"]]:
         """Which patients have a present case, and which an absent one."""
         if self.patient is None:
             return self.truth, ~self.truth
         present = np.bincount(self.patient, self.truth, self.n_patients)
         return present > 0, np.bincount(self.patient, minlength=self.n_patients) > present
 
-    def deviations(self, placed: Placements) -> Float64[np.ndarray, "known"]:
+    def deviations(self, placed: Placements) -> Float64[np.ndarray, " known"]:
         return placed.values - placed.auroc
 
-    def variance(self, deviations: Float64[np.ndarray, "known"]) -> float:
+    def variance(self, deviations: Float64[np.ndarray, " known"]) -> float:
         """Of the AUROC (or of a difference of two) whose placements deviate so from their mean."""
         m = self.n_positive
         n = len(self.truth) - m

@@ -16,7 +16,7 @@ Draws = Float64[np.ndarray, "draw"]
 
 
 def proper_draws(
-    labels: Float64[np.ndarray, "case"], probabilities: Float64[np.ndarray, "case"], plan: PatientResamples, bins: int = 15
+    labels: Float64[np.ndarray, " case"], probabilities: Float64[np.ndarray, " case"], plan: PatientResamples, bins: int = 15
 ) -> dict[str, Draws]:
     """`brier`, `ece` (equal width), `overprediction` (mean probability minus share present) of one finding; labels may be NaN."""
     known = ~np.isnan(labels)
@@ -29,7 +29,7 @@ def proper_draws(
     return {"brier": sums[:, 1] / n, "ece": np.abs(gap).sum(axis=1) / n, "overprediction": gap.sum(axis=1) / n}
 
 
-def nll_draws(labels: Float64[np.ndarray, "case"], logits: Float64[np.ndarray, "case"], plan: PatientResamples) -> Draws:
+def nll_draws(labels: Float64[np.ndarray, " case"], logits: Float64[np.ndarray, " case"], plan: PatientResamples) -> Draws:
     """Mean negative log likelihood of one finding, in nats; labels may be NaN."""
     known = ~np.isnan(labels)
     loss = np.where(known, case_nll(np.where(known, labels, 0.0), np.where(known, logits, 0.0)), 0.0)
@@ -37,7 +37,7 @@ def nll_draws(labels: Float64[np.ndarray, "case"], logits: Float64[np.ndarray, "
     return sums[:, 1] / np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
 
 
-def rate_draws(labels: Float64[np.ndarray, "case"], called: Bool[np.ndarray, "case"], plan: PatientResamples) -> dict[str, Draws]:
+def rate_draws(labels: Float64[np.ndarray, " case"], called: Bool[np.ndarray, " case"], plan: PatientResamples) -> dict[str, Draws]:
     """`sensitivity specificity ppv npv f1 mcc` of fixed calls on one finding; NaN where a denominator is 0."""
     positive, negative = labels == 1, labels == 0
     cells = np.column_stack([positive & called, negative & called, negative & ~called, positive & ~called])

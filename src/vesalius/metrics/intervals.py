@@ -87,21 +87,21 @@ class PatientResamples:
         positive: Which patients have any present case; if given, these and the others are drawn apart, each as many as there are.
     """
 
-    patient: Int64[np.ndarray, "case"]
+    patient: Int64[np.ndarray, " case"]
     n_patients: int
     resamples: int = 1000
     seed: int = 0
-    positive: Bool[np.ndarray, "patient"] | None = None
+    positive: Bool[np.ndarray, " patient"] | None = None
 
     @classmethod
     def of(
         cls,
-        patients: Shaped[np.ndarray, "case"] | None,
+        patients: Shaped[np.ndarray, " case"] | None,
         n_cases: int,
         *,
         resamples: int = 1000,
         seed: int = 0,
-        stratify_by: Shaped[np.ndarray, "case *finding"] | None = None,
+        stratify_by: Shaped[np.ndarray, " case *finding"] | None = None,
     ) -> PatientResamples:
         """Numbers the patients; None makes each case its own patient (right only if no patient has two images).
 
@@ -176,7 +176,7 @@ class PatientJackknife(PatientResamples):
 
 
 def interval_of(
-    draws: Float64[np.ndarray, "draw"], confidence: float = 0.95, *, n_patients: int | None = None, centred: bool = False
+    draws: Float64[np.ndarray, " draw"], confidence: float = 0.95, *, n_patients: int | None = None, centred: bool = False
 ) -> Interval:
     """Percentile interval of draws whose first is the sample itself.
 
@@ -207,7 +207,7 @@ def interval_of(
     return Interval(value, float(low), float(high), drawn.size, undefined)
 
 
-def share_interval_of(draws: Float64[np.ndarray, "draw"], n_patients: int, confidence: float = 0.95) -> Interval:
+def share_interval_of(draws: Float64[np.ndarray, " draw"], n_patients: int, confidence: float = 0.95) -> Interval:
     """Percentile interval of a share of cases; of a share of none or of all, Wilson's, one count a patient.
 
     Every resample of 17 right calls of 17 says 100 %; an interval of no width would claim what nobody has shown.
@@ -225,8 +225,8 @@ def share_interval_of(draws: Float64[np.ndarray, "draw"], n_patients: int, confi
 
 
 def difference_of(
-    first: Float64[np.ndarray, "draw"],
-    second: Float64[np.ndarray, "draw"],
+    first: Float64[np.ndarray, " draw"],
+    second: Float64[np.ndarray, " draw"],
     confidence: float = 0.95,
     *,
     n_patients: int | None = None,
@@ -241,7 +241,7 @@ def difference_of(
     return Difference(**vars(interval), p_value=float(p_value))
 
 
-def macro_draws(draws: Float64[np.ndarray, "draw finding"]) -> Float64[np.ndarray, "draw"]:
+def macro_draws(draws: Float64[np.ndarray, "draw finding"]) -> Float64[np.ndarray, " draw"]:
     """Mean over the findings that each resample defines; NaN where it defines none.
 
     A finding that the sample itself does not define is left out of every resample.
@@ -249,13 +249,13 @@ def macro_draws(draws: Float64[np.ndarray, "draw finding"]) -> Float64[np.ndarra
     defined = draws[:, ~np.isnan(draws[0])]
     known = ~np.isnan(defined)
     total = np.where(known, defined, 0.0).sum(axis=1)
-    mean: Float64[np.ndarray, "draw"] = np.full(len(draws), np.nan)
+    mean: Float64[np.ndarray, " draw"] = np.full(len(draws), np.nan)
     np.divide(total, known.sum(axis=1), out=mean, where=known.any(axis=1))
     return mean
 
 
 def weighted_draws(
-    metric: Callable[[Weights], Float64[np.ndarray, "value"]], plan: PatientResamples
+    metric: Callable[[Weights], Float64[np.ndarray, " value"]], plan: PatientResamples
 ) -> Float64[np.ndarray, "draw value"]:
     """The metric on the sample (first row) and on every resample."""
     rows = [metric(counts[plan.patient].astype(np.int64)) for chunk in plan.chunks() for counts in chunk]

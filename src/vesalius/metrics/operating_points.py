@@ -77,7 +77,7 @@ class OperatingPoint:
 
 
 def blocks_called(
-    positive: Float64[np.ndarray, "block"], negative: Float64[np.ndarray, "block"], **target: Unpack[Target]
+    positive: Float64[np.ndarray, " block"], negative: Float64[np.ndarray, " block"], **target: Unpack[Target]
 ) -> int | None:
     """How many blocks, from the top, to call present: 0 calls nobody, None where the target cannot be reached.
 
@@ -100,9 +100,9 @@ def blocks_called(
     return int(reached[-1]) + 1 if reached.size else None
 
 
-def _quality(rule: Rule, tp: Float64[np.ndarray, "cut"], fp: Float64[np.ndarray, "cut"]) -> Float64[np.ndarray, "cut"]:
+def _quality(rule: Rule, tp: Float64[np.ndarray, " cut"], fp: Float64[np.ndarray, " cut"]) -> Float64[np.ndarray, " cut"]:
     m, n = tp[-1], fp[-1]
-    quality: Float64[np.ndarray, "cut"]
+    quality: Float64[np.ndarray, " cut"]
     if rule == "f1":
         quality = 2 * tp / (tp + fp + m)
     elif rule == "youden":
@@ -114,9 +114,9 @@ def _quality(rule: Rule, tp: Float64[np.ndarray, "cut"], fp: Float64[np.ndarray,
 
 
 def threshold_at(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    weights: Real[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    weights: Real[np.ndarray, " case"] | None = None,
     **target: Unpack[Target],
 ) -> float:
     """The threshold that meets a target on these cases: choose it on one set, and give it to `operating_point` on another.
@@ -149,9 +149,9 @@ def threshold_at(
 
 
 def operating_point(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -195,8 +195,8 @@ def operating_point(
 
 
 def _chosen_anew(
-    labels: Float64[np.ndarray, "case"], scores: Float64[np.ndarray, "case"], plan: PatientResamples, target: Target
-) -> tuple[dict[str, Float64[np.ndarray, "draw"]], Float64[np.ndarray, "draw"]]:
+    labels: Float64[np.ndarray, " case"], scores: Float64[np.ndarray, " case"], plan: PatientResamples, target: Target
+) -> tuple[dict[str, Float64[np.ndarray, " draw"]], Float64[np.ndarray, " draw"]]:
     """Rates and thresholds where each resample chooses its own; a threshold that calls nobody is just above the highest score."""
     ordered = _Ordered.of(labels, scores, plan)
     cells, cuts = [], []
@@ -217,12 +217,12 @@ class _Ordered:
     """Known cases sorted once: their tie blocks, and for each case its block, its side and its patient."""
 
     blocks: Blocks
-    block: Int64[np.ndarray, "known"]
-    truth: Float64[np.ndarray, "known"]
-    patient: Int64[np.ndarray, "known"]
+    block: Int64[np.ndarray, " known"]
+    truth: Float64[np.ndarray, " known"]
+    patient: Int64[np.ndarray, " known"]
 
     @classmethod
-    def of(cls, labels: Float64[np.ndarray, "case"], scores: Float64[np.ndarray, "case"], plan: PatientResamples) -> _Ordered:
+    def of(cls, labels: Float64[np.ndarray, " case"], scores: Float64[np.ndarray, " case"], plan: PatientResamples) -> _Ordered:
         truth, numbers, _ = known_cases(labels, scores)
         _, block = np.unique(-numbers, return_inverse=True)
         return cls(tie_blocks(labels, scores), block.astype(np.int64), truth, plan.patient[~np.isnan(labels)])
@@ -238,10 +238,10 @@ class _Ordered:
 
 
 def sensitivity_at_specificity(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
     specificity: float,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Greatest sensitivity of a threshold whose specificity is at least this, in [0, 1]; NaN with one class only.
 
@@ -256,10 +256,10 @@ def sensitivity_at_specificity(
 
 
 def specificity_at_sensitivity(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
     sensitivity: float,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Greatest specificity of a threshold whose sensitivity is at least this, in [0, 1]; NaN with one class only."""
     _check({"sensitivity": sensitivity})
@@ -296,10 +296,10 @@ class ReaderComparison:
 
 
 def compare_with_reader(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    calls: Shaped[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    calls: Shaped[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -340,8 +340,8 @@ def compare_with_reader(
 
 
 def _at_the_rates_of(
-    reader: dict[str, Float64[np.ndarray, "draw"]], ordered: _Ordered, plan: PatientResamples
-) -> dict[str, Float64[np.ndarray, "draw"]]:
+    reader: dict[str, Float64[np.ndarray, " draw"]], ordered: _Ordered, plan: PatientResamples
+) -> dict[str, Float64[np.ndarray, " draw"]]:
     """The model's sensitivity at the reader's specificity, and the reverse, draw by draw."""
     rows = []
     rates = zip(ordered.resampled(plan), reader["sensitivity"], reader["specificity"], strict=True)

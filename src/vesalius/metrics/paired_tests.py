@@ -101,7 +101,7 @@ def compare_models(
     labels: Real[np.ndarray, "case finding"],
     first: Real[np.ndarray, "case finding"],
     second: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     findings: Sequence[str] | None = None,
     thresholds: tuple[Sequence[float], Sequence[float]] | None = None,

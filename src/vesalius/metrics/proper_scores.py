@@ -22,9 +22,9 @@ _SUM_TOLERANCE = 1e-3  # of the probabilities of all classes from 1: float16 rou
 
 
 def brier(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
-    weights: Real[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Mean squared distance of probability and truth, in [0, 1], lower is better; NaN without a known case.
 
@@ -72,12 +72,12 @@ class BrierDecomposition:
 
 
 def brier_decomposition(
-    labels: Shaped[np.ndarray, "case"],
-    probabilities: Real[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
+    probabilities: Real[np.ndarray, " case"],
     bins: int | None = None,
     *,
     binning: Binning = "width",
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> BrierDecomposition:
     """Parts the Brier score into reliability, resolution and uncertainty, whose sum with the within-bin terms is the score itself.
 
@@ -115,7 +115,7 @@ def brier_decomposition(
 
 
 def nll(
-    labels: Shaped[np.ndarray, "case"], logits: Real[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], logits: Real[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """Mean negative log likelihood in nats, log(1 + exp(-z)) if present, log(1 + exp(z)) if absent; NaN without a known case.
 
@@ -135,11 +135,11 @@ def case_nll(labels: Float64[np.ndarray, "*axes"], logits: Float64[np.ndarray, "
 
 
 def multiclass_brier(
-    labels: Shaped[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
     probabilities: Real[np.ndarray, "case class"],
     *,
     scale_by_half: bool = False,
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> float:
     """Mean over cases of the squared distance summed over classes, in [0, 2], lower is better; NaN without a known case.
 
@@ -169,7 +169,7 @@ def multiclass_brier(
 
 
 def multiclass_nll(
-    labels: Shaped[np.ndarray, "case"], logits: Real[np.ndarray, "case class"], weights: Real[np.ndarray, "case"] | None = None
+    labels: Shaped[np.ndarray, " case"], logits: Real[np.ndarray, "case class"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """Mean negative log likelihood of the true class under the softmax, in nats; NaN without a known case.
 
@@ -188,10 +188,10 @@ def multiclass_nll(
 
 
 def known_classes(
-    labels: Shaped[np.ndarray, "case"],
+    labels: Shaped[np.ndarray, " case"],
     values: Real[np.ndarray, "case class"],
-    weights: Real[np.ndarray, "case"] | None = None,
-) -> tuple[Int64[np.ndarray, "known"], Float64[np.ndarray, "known class"], Float64[np.ndarray, "known"]]:
+    weights: Real[np.ndarray, " case"] | None = None,
+) -> tuple[Int64[np.ndarray, " known"], Float64[np.ndarray, "known class"], Float64[np.ndarray, " known"]]:
     """Class numbers, values and weights of the cases that count: class known (not -1, NaN or None), weight above 0.
 
     Raises:

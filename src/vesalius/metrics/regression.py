@@ -28,8 +28,8 @@ Known = Float64[np.ndarray, "known"]
 
 def interval_coverage(
     targets: Targets,
-    lower: Real[np.ndarray, "case"],
-    upper: Real[np.ndarray, "case"],
+    lower: Real[np.ndarray, " case"],
+    upper: Real[np.ndarray, " case"],
     weights: Weights | None = None,
 ) -> float:
     """Share of targets inside their interval, ends included (PICP), in [0, 1]; NaN without a known target.
@@ -47,8 +47,8 @@ def interval_coverage(
 
 def mean_interval_width(
     targets: Targets,
-    lower: Real[np.ndarray, "case"],
-    upper: Real[np.ndarray, "case"],
+    lower: Real[np.ndarray, " case"],
+    upper: Real[np.ndarray, " case"],
     weights: Weights | None = None,
 ) -> float:
     """Mean width of the intervals of the cases with a known target, in the unit of the target; inf if one is unbounded.
@@ -65,8 +65,8 @@ def mean_interval_width(
 
 def interval_score(
     targets: Targets,
-    lower: Real[np.ndarray, "case"],
-    upper: Real[np.ndarray, "case"],
+    lower: Real[np.ndarray, " case"],
+    upper: Real[np.ndarray, " case"],
     weights: Weights | None = None,
     *,
     confidence: float,
@@ -102,9 +102,9 @@ def interval_scores(y: Known, low: Known, high: Known, confidence: float) -> Kno
 def pinball_loss(
     targets: Targets,
     quantiles: Real[np.ndarray, "case level"],
-    levels: Real[np.ndarray, "level"],
+    levels: Real[np.ndarray, " level"],
     weights: Weights | None = None,
-) -> Float64[np.ndarray, "level"]:
+) -> Float64[np.ndarray, " level"]:
     """Mean pinball (quantile, check) loss of each level; NaN without a known target. Twice its mean over levels nears the CRPS.
 
     Raises:
@@ -120,7 +120,7 @@ def pinball_loss(
     return np.array([weighted_mean(column, counts) for column in loss.T], dtype=np.float64)
 
 
-def sharpness(targets: Targets, standard_deviations: Real[np.ndarray, "case"], weights: Weights | None = None) -> float:
+def sharpness(targets: Targets, standard_deviations: Real[np.ndarray, " case"], weights: Weights | None = None) -> float:
     """Root mean square of the predicted standard deviations of the cases with a known target: the doubt that is claimed.
 
     Small is sharp; sharp and wrong is worth nothing, so read it beside the miscalibration area.
@@ -139,8 +139,8 @@ def sharpness(targets: Targets, standard_deviations: Real[np.ndarray, "case"], w
 
 def gaussian_nll(
     targets: Targets,
-    means: Real[np.ndarray, "case"],
-    standard_deviations: Real[np.ndarray, "case"],
+    means: Real[np.ndarray, " case"],
+    standard_deviations: Real[np.ndarray, " case"],
     weights: Weights | None = None,
 ) -> float:
     """Mean negative log likelihood of Gaussian forecasts, in nats; it may be negative, and depends on the unit of the target.
@@ -164,8 +164,8 @@ def gaussian_nlls(y: Known, mean: Known, sd: Known) -> Known:
 
 def crps_gaussian(
     targets: Targets,
-    means: Real[np.ndarray, "case"],
-    standard_deviations: Real[np.ndarray, "case"],
+    means: Real[np.ndarray, " case"],
+    standard_deviations: Real[np.ndarray, " case"],
     weights: Weights | None = None,
 ) -> float:
     """Mean continuous ranked probability score of Gaussian forecasts, in the unit of the target: the absolute error, grown up.
@@ -230,8 +230,8 @@ def sampled_crps(y: Known, members: Float64[np.ndarray, "member known"], *, fair
 
 
 def gaussian_pit(
-    targets: Targets, means: Real[np.ndarray, "case"], standard_deviations: Real[np.ndarray, "case"]
-) -> Float64[np.ndarray, "case"]:
+    targets: Targets, means: Real[np.ndarray, " case"], standard_deviations: Real[np.ndarray, " case"]
+) -> Float64[np.ndarray, " case"]:
     """Probability integral transform: where each target lies in its forecast, in [0, 1]; NaN where unknown. Uniform if calibrated.
 
     Raises:
@@ -247,7 +247,7 @@ def gaussian_pit(
 
 
 def miscalibration_area(
-    pit: Real[np.ndarray, "case"], weights: Weights | None = None, *, kind: Literal["interval", "quantile"] = "interval"
+    pit: Real[np.ndarray, " case"], weights: Weights | None = None, *, kind: Literal["interval", "quantile"] = "interval"
 ) -> float:
     """Area between the observed and the promised share, over all promises from 0 to 1; in [0, 1/2], 0 is calibrated.
 
@@ -279,23 +279,23 @@ def miscalibration_area(
     return float(step_area(used[order], counts[order][None, :])[0])
 
 
-def step_area(sorted_places: Known, counts: Float64[np.ndarray, "draw known"]) -> Float64[np.ndarray, "draw"]:
+def step_area(sorted_places: Known, counts: Float64[np.ndarray, "draw known"]) -> Float64[np.ndarray, " draw"]:
     """Integral over [0, 1] of |F - p| for the step functions F that jump by each draw's weights at the sorted places."""
     total = counts.sum(axis=1, keepdims=True)
     height = np.concatenate([np.zeros((len(counts), 1)), np.cumsum(counts, axis=1)], axis=1) / np.where(total > 0, total, np.nan)
     edges = np.concatenate([[0.0], sorted_places, [1.0]])
     # On a piece of height h from a to b: the integral of |h - p| is (|h-a| (h-a) - (h-b) |h-b|) / 2.
     left, right = height - edges[:-1], height - edges[1:]
-    area: Float64[np.ndarray, "draw"] = 0.5 * (left * np.abs(left) - right * np.abs(right)).sum(axis=1)
+    area: Float64[np.ndarray, " draw"] = 0.5 * (left * np.abs(left) - right * np.abs(right)).sum(axis=1)
     return area
 
 
 def quantile_shares(
     targets: Targets,
     quantiles: Real[np.ndarray, "case level"],
-    levels: Real[np.ndarray, "level"],
+    levels: Real[np.ndarray, " level"],
     weights: Weights | None = None,
-) -> Float64[np.ndarray, "level"]:
+) -> Float64[np.ndarray, " level"]:
     """Share of targets at or below each predicted quantile: the level itself where the quantiles are calibrated.
 
     uncertainty_toolbox subtracts the other way round and gives the share above the mirrored quantile: another number under a bias.
@@ -318,7 +318,7 @@ def weighted_mean(values: Known, counts: Known) -> float:
     return float((values * counts).sum() / total) if total > 0 else math.nan
 
 
-def known_targets(targets: Targets) -> Bool[np.ndarray, "case"]:
+def known_targets(targets: Targets) -> Bool[np.ndarray, " case"]:
     """True where the target is known.
 
     Raises:
@@ -372,7 +372,7 @@ def _check_positive(sd: Known) -> None:
 
 def _quantiles(
     targets: Targets, quantiles: object, levels: object, weights: object | None
-) -> tuple[Known, Float64[np.ndarray, "known level"], Known, Float64[np.ndarray, "level"]]:
+) -> tuple[Known, Float64[np.ndarray, "known level"], Known, Float64[np.ndarray, " level"]]:
     table, grid = np.asarray(quantiles, dtype=np.float64), np.asarray(levels, dtype=np.float64)
     if table.ndim != 2 or grid.shape != table.shape[1:]:
         raise ShapeMismatch(f"quantiles {table.shape}, levels {grid.shape}; expected (case, level) and (level,)")

@@ -52,7 +52,7 @@ def dice_per_class(
     *,
     known: Bool[np.ndarray, "*space"] | None = None,
     both_empty: float = BOTH_EMPTY,
-) -> Float64[np.ndarray, "cls"]:
+) -> Float64[np.ndarray, " cls"]:
     """Dice coefficient of each class of two label maps, in the order of `classes`; empty classes as in `dice`.
 
     Raises:

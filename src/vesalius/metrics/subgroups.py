@@ -84,7 +84,7 @@ def subgroup_table(
     labels: Real[np.ndarray, "case finding"],
     probabilities: Real[np.ndarray, "case finding"],
     groups: Mapping[str, Sequence[Any]],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     findings: Sequence[str] | None = None,
     thresholds: Sequence[float] | None = None,
@@ -128,9 +128,9 @@ def subgroup_table(
 
 def _attributes(
     groups: Mapping[str, Sequence[Any]], intersections: Sequence[Sequence[str]], n_cases: int
-) -> dict[str, Shaped[np.ndarray, "case"]]:
+) -> dict[str, Shaped[np.ndarray, " case"]]:
     """Words of each attribute, then of each intersection; None where a case belongs to no group."""
-    words: dict[str, Shaped[np.ndarray, "case"]] = {}
+    words: dict[str, Shaped[np.ndarray, " case"]] = {}
     for attribute, values in groups.items():
         words[attribute] = np.array([_word(value) for value in values], dtype=object)
         if words[attribute].shape != (n_cases,):
@@ -167,13 +167,13 @@ def _word(value: Any) -> str | None:
 class _GroupTable:
     labels: Float64[np.ndarray, "case finding"]
     probabilities: Float64[np.ndarray, "case finding"]
-    thresholds: Float64[np.ndarray, "finding"] | None
+    thresholds: Float64[np.ndarray, " finding"] | None
     plan: PatientResamples
     options: SubgroupOptions
-    made: dict[tuple[int, bytes], dict[str, Float64[np.ndarray, "draw"]]] = field(default_factory=dict)
+    made: dict[tuple[int, bytes], dict[str, Float64[np.ndarray, " draw"]]] = field(default_factory=dict)
 
     def row(
-        self, attribute: str, group: str, name: str, index: int, sides: tuple[Bool[np.ndarray, "case"], Bool[np.ndarray, "case"]]
+        self, attribute: str, group: str, name: str, index: int, sides: tuple[Bool[np.ndarray, " case"], Bool[np.ndarray, " case"]]
     ) -> SubgroupRow:
         inside, outside = (np.where(side, self.labels[:, index], np.nan) for side in sides)
         known = ~np.isnan(inside)
@@ -194,17 +194,17 @@ class _GroupTable:
                 gaps = {key: difference_of(others[key], draws[key], confidence, n_patients=n_patients) for key in compared}
         return SubgroupRow(attribute, group, name, n, n_positive, n_patients, metrics, gaps, reason=reason)
 
-    def _enough(self, labels: Float64[np.ndarray, "case"]) -> bool:
+    def _enough(self, labels: Float64[np.ndarray, " case"]) -> bool:
         positive, negative = int((labels == 1).sum()), int((labels == 0).sum())
         return min(positive, negative) >= self.options.minimum_cases
 
-    def _draws(self, labels: Float64[np.ndarray, "case"], index: int) -> dict[str, Float64[np.ndarray, "draw"]]:
+    def _draws(self, labels: Float64[np.ndarray, " case"], index: int) -> dict[str, Float64[np.ndarray, " draw"]]:
         key = (index, labels.tobytes())  # of two groups, each is the other's outside
         if key not in self.made:
             self.made[key] = self._new_draws(labels, index)
         return self.made[key]
 
-    def _new_draws(self, labels: Float64[np.ndarray, "case"], index: int) -> dict[str, Float64[np.ndarray, "draw"]]:
+    def _new_draws(self, labels: Float64[np.ndarray, " case"], index: int) -> dict[str, Float64[np.ndarray, " draw"]]:
         p = self.probabilities[:, index]
         auroc, auprc = ranking_draws(labels[:, None], p[:, None], self.plan)
         draws = {"auroc": auroc[:, 0], "auprc": auprc[:, 0], **proper_draws(labels, p, self.plan, self.options.bins)}

@@ -102,9 +102,9 @@ class FamilyContract:
         return len(self.mean)
 
     @property
-    def black(self) -> Float64[np.ndarray, "channel"]:
+    def black(self) -> Float64[np.ndarray, " channel"]:
         """What a black pixel becomes."""
-        black: Float64[np.ndarray, "channel"] = -np.array(self.mean) / np.array(self.std)
+        black: Float64[np.ndarray, " channel"] = -np.array(self.mean) / np.array(self.std)
         return black
 
     def through_store(self, size_px: int) -> FamilyContract:

@@ -60,7 +60,7 @@ class Preprocessing:
         return repeated
 
     @property
-    def black(self) -> Float64[np.ndarray, "channel"]:
+    def black(self) -> Float64[np.ndarray, " channel"]:
         """What a black pixel becomes."""
         return np.full(self.channels, (0.0 - self.mean) / self.std)
 

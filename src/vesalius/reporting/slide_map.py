@@ -62,7 +62,7 @@ class PatchScores:
     name: str
     coordinates: Int64[np.ndarray, "patch 2"]
     side: float
-    scores: Float[np.ndarray, "patch"]
+    scores: Float[np.ndarray, " patch"]
     limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:

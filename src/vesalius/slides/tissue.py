@@ -69,7 +69,7 @@ class TissueMask:
         """Of the slide that is tissue."""
         return float(self.mask.mean())
 
-    def shares_within(self, corners: Int64[np.ndarray, "patch 2"], side: float) -> Float64[np.ndarray, "patch"]:
+    def shares_within(self, corners: Int64[np.ndarray, "patch 2"], side: float) -> Float64[np.ndarray, " patch"]:
         """Share of each square of level 0 that is tissue; outside the slide there is none.
 
         Args:
@@ -84,7 +84,7 @@ class TissueMask:
         size = np.array(self.mask.shape[::-1])
         (left, top), (right, bottom) = np.clip(begins, 0, size).T, np.clip(ends, 0, size).T
         inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-        shares: Float64[np.ndarray, "patch"] = inside / area
+        shares: Float64[np.ndarray, " patch"] = inside / area
         return shares
 
 

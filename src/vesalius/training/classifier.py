@@ -89,7 +89,7 @@ class Setting:
     train_labels: data.Labels
     validation: data.Films
     validation_truth: Float64[np.ndarray, "case finding"]
-    positive_weight: Float32[np.ndarray, "finding"] | None
+    positive_weight: Float32[np.ndarray, " finding"] | None
     evidence: data.Evidence | None
     sites: tuple[str, ...]
     fingerprint: str

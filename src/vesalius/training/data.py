@@ -58,7 +58,7 @@ def choose_findings(store: Store, wanted: Sequence[str]) -> tuple[str, ...]:
 
 def choose_rows(
     store: Store, split: str, sites: Sequence[str], findings: Sequence[str], *, uncertain: bool = False
-) -> Int64[np.ndarray, "case"]:
+) -> Int64[np.ndarray, " case"]:
     """Returns the frontal films of a split and of these sites that say something of at least one finding.
 
     An uncertain label says something only with `uncertain`. Lateral films are left out: a bundle for frontal films does not
@@ -106,10 +106,10 @@ def refuse_one_class(truth: Float64[np.ndarray, "case finding"], findings: Seque
         raise LabelsError(f"the training films show one side only of {', '.join(bad)}; {hint}, or ingest more films")
 
 
-def absent_per_present(truth: Float64[np.ndarray, "case finding"], most: float = 20.0) -> Float32[np.ndarray, "finding"]:
+def absent_per_present(truth: Float64[np.ndarray, "case finding"], most: float = 20.0) -> Float32[np.ndarray, " finding"]:
     """Returns how many films without each finding there are for one with it, between 1 / `most` and `most`."""
     present, absent = (truth == 1).sum(axis=0), (truth == 0).sum(axis=0)
-    ratio: Float32[np.ndarray, "finding"] = np.clip(absent / np.maximum(present, 1), 1 / most, most).astype(np.float32)
+    ratio: Float32[np.ndarray, " finding"] = np.clip(absent / np.maximum(present, 1), 1 / most, most).astype(np.float32)
     return ratio
 
 
@@ -138,7 +138,7 @@ class Films:
     In memory they are 16-bit integers: exact for 8 and 16-bit films, to 1/131070 of the grey range for others.
     """
 
-    def __init__(self, store: Store, rows: Int64[np.ndarray, "case"], size_px: int, cache_gb: float) -> None:
+    def __init__(self, store: Store, rows: Int64[np.ndarray, " case"], size_px: int, cache_gb: float) -> None:
         self.store, self.rows, self.size_px = store, rows, size_px
         self.cached: UInt16[np.ndarray, "case height width"] | None = None
         if len(rows) * size_px * size_px * 2 <= cache_gb * 1e9:
@@ -151,14 +151,14 @@ class Films:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def pixels(self, cases: Int64[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch height width"]:
+    def pixels(self, cases: Int64[np.ndarray, " batch"]) -> Float32[np.ndarray, "batch height width"]:
         """Returns films by their place in `rows`, in [0, 1]."""
         if self.cached is not None:
             grey: Float32[np.ndarray, "batch height width"] = self.cached[cases].astype(np.float32) / _LEVELS
             return grey
         return self._read(self.rows[cases])
 
-    def _read(self, rows: Int64[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch height width"]:
+    def _read(self, rows: Int64[np.ndarray, " batch"]) -> Float32[np.ndarray, "batch height width"]:
         ascending, back = np.unique(rows, return_inverse=True)
         pixels = self.store.pixels(ascending)
         if pixels.shape[1] != self.size_px:
@@ -200,13 +200,13 @@ class Evidence:
         self.fractions[truth == 0] = 0
 
     def masks(
-        self, cases: Int64[np.ndarray, "batch"]
+        self, cases: Int64[np.ndarray, " batch"]
     ) -> tuple[Float[Tensor, "batch finding side side"], Bool[Tensor, "batch finding"]]:
         """Returns the share of each small square that the finding covers, and whether that is known."""
         return torch.from_numpy(self.fractions[cases]).float() / 255, torch.from_numpy(self.known[cases])
 
 
-def films_of_step(step: int, films: int, batch_size: int, seed: int) -> Int64[np.ndarray, "batch"]:
+def films_of_step(step: int, films: int, batch_size: int, seed: int) -> Int64[np.ndarray, " batch"]:
     """Returns the cases of one step: an endless row of shuffled epochs, cut into batches.
 
     Every film comes once an epoch, none is dropped, and a step's cases depend on nothing but the arguments.
@@ -217,6 +217,6 @@ def films_of_step(step: int, films: int, batch_size: int, seed: int) -> Int64[np
     return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)], dtype=np.int64)
 
 
-def share_of(cases: Int64[np.ndarray, "batch"], share: int, shares: int) -> Int64[np.ndarray, "part"]:
+def share_of(cases: Int64[np.ndarray, " batch"], share: int, shares: int) -> Int64[np.ndarray, " part"]:
     """Returns the part of a step's cases that one process takes in one of its parts; no two overlap, none is left out."""
     return np.array_split(cases, shares)[share]

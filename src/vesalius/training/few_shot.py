@@ -26,8 +26,8 @@ Draws = Float64[np.ndarray, "draw"]
 
 
 def draw_shots(
-    truth: Float64[np.ndarray, "case finding"], patients: Shaped[np.ndarray, "case"], shots: int, seed: int, *, exclusive: bool
-) -> Int64[np.ndarray, "shot"]:
+    truth: Float64[np.ndarray, "case finding"], patients: Shaped[np.ndarray, " case"], shots: int, seed: int, *, exclusive: bool
+) -> Int64[np.ndarray, " shot"]:
     """Returns the cases of one draw: `shots` patients of every class, one film of each, or all there are where there are fewer.
 
     Classes are the findings; where they may occur together, films on which none is present are one more. A film may be drawn for
@@ -104,7 +104,7 @@ class Point:
 def few_shot_curve(
     points: Sequence[Point],
     truth: Float64[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"],
+    patients: Shaped[np.ndarray, " case"],
     findings: Sequence[str],
     *,
     exclusive: bool,

@@ -56,7 +56,7 @@ class FilmBatch:
     uncertain: Bool[Tensor, "case finding"]
     masks: Float[Tensor, "case finding side side"] | None
     masks_known: Bool[Tensor, "case finding"] | None
-    counts: Float[Tensor, "term"]
+    counts: Float[Tensor, " term"]
 
 
 def make_task(fabric: Fabric, options: ClassifierOptions, setting: Setting) -> Task:
@@ -96,7 +96,7 @@ def training_batch(fabric: Fabric, options: ClassifierOptions, setting: Setting,
     )
 
 
-def film_losses(network: nn.Module, batch: FilmBatch, options: ClassifierOptions, setting: Setting) -> Float[Tensor, "term"]:
+def film_losses(network: nn.Module, batch: FilmBatch, options: ClassifierOptions, setting: Setting) -> Float[Tensor, " term"]:
     """Returns the loss of the films' labels and, with guidance, that of the patch evidence, each a mean over its counts."""
     answer = network(batch.images)
     terms = [label_loss(answer.logits, batch, options, setting)]

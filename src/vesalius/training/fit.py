@@ -43,7 +43,7 @@ class Batch(Protocol):
     """The films of one part of a step, in one process."""
 
     @property
-    def counts(self) -> Float[Tensor, "term"]:
+    def counts(self) -> Float[Tensor, " term"]:
         """Over how many labels each term of the loss is a mean; 0 drops the term."""
 
 
@@ -61,7 +61,7 @@ class Task:
     """
 
     batch: Callable[[int, int], Batch]
-    losses: Callable[[nn.Module, Any], Float[Tensor, "term"]]
+    losses: Callable[[nn.Module, Any], Float[Tensor, " term"]]
     evaluate: Callable[[nn.Module], dict[str, Any]]
     score: str
     gradient: Callable[[nn.Module, Sequence[Any]], Float[Tensor, ""]] | None = None
@@ -148,7 +148,7 @@ def fit(
 
 
 def accumulate_gradients(
-    fabric: Fabric, module: nn.Module, parts: Sequence[Batch], losses: Callable[[nn.Module, Any], Float[Tensor, "term"]]
+    fabric: Fabric, module: nn.Module, parts: Sequence[Batch], losses: Callable[[nn.Module, Any], Float[Tensor, " term"]]
 ) -> Float[Tensor, ""]:
     """Adds up the gradient of one step, whatever its parts and processes; returns this process's share of the loss.
 

@@ -54,7 +54,7 @@ def retrieval_figures(
     images: Float64[np.ndarray, "pair dim"],
     texts: Float64[np.ndarray, "pair dim"],
     scale: float,
-    words: Int64[np.ndarray, "pair"],
+    words: Int64[np.ndarray, " pair"],
 ) -> dict[str, float]:
     """Returns how well films find their reports among all of these, and reports their films.
 
@@ -86,8 +86,8 @@ def retrieval_figures(
 
 
 def _search(
-    rows: Float64[np.ndarray, "pair dim"], columns: Float64[np.ndarray, "pair dim"], scale: float, words: Int64[np.ndarray, "pair"]
-) -> tuple[float, Int64[np.ndarray, "pair"]]:
+    rows: Float64[np.ndarray, "pair dim"], columns: Float64[np.ndarray, "pair dim"], scale: float, words: Int64[np.ndarray, " pair"]
+) -> tuple[float, Int64[np.ndarray, " pair"]]:
     """Mean cross-entropy of finding the own column, and how many wrong ones come before a right one; of equals the wrong first."""
     losses, before = [], []
     for start in range(0, len(rows), AT_ONCE):

@@ -43,7 +43,7 @@ class Validation:
     """
 
     films: data.Films
-    pairs: Int64[np.ndarray, "pair"]
+    pairs: Int64[np.ndarray, " pair"]
     reports: ReportSentences
     truth: Float64[np.ndarray, "case finding"]
 
@@ -103,11 +103,11 @@ class Material:
     """
 
     store: Store
-    rows: Int64[np.ndarray, "case"]
+    rows: Int64[np.ndarray, " case"]
     texts: Texts
     labels: Float64[np.ndarray, "case finding"]
     words: Texts
-    validation_rows: Int64[np.ndarray, "validation"]
+    validation_rows: Int64[np.ndarray, " validation"]
     validation_texts: Texts
     validation_truth: Float64[np.ndarray, "validation finding"]
     findings: tuple[str, ...]
@@ -160,13 +160,13 @@ def gather(options: ImageTextOptions) -> Material:
     )
 
 
-def pick(texts: Texts, kept: Bool[np.ndarray, "text"]) -> Texts:
+def pick(texts: Texts, kept: Bool[np.ndarray, " text"]) -> Texts:
     """Returns the texts that are kept."""
     places = np.flatnonzero(kept)
     return Texts(tuple(texts.texts[place] for place in places), tuple(texts.patients[place] for place in places))
 
 
-def frontal_rows(store: Store, split: str, sites: tuple[str, ...]) -> Int64[np.ndarray, "case"]:
+def frontal_rows(store: Store, split: str, sites: tuple[str, ...]) -> Int64[np.ndarray, " case"]:
     """Returns the frontal films of a split and of these sites.
 
     Raises:
@@ -177,7 +177,7 @@ def frontal_rows(store: Store, split: str, sites: tuple[str, ...]) -> Int64[np.n
     if strange:
         raise RunError(f"the store has no site {', '.join(strange)}; it has: {', '.join(known) or 'none named'}")
     rows = store.rows(split=split, sites=list(sites) or None)
-    frontal: Int64[np.ndarray, "case"] = rows[(store.manifest["view_position"] != "LATERAL").to_numpy(dtype=bool)[rows]]
+    frontal: Int64[np.ndarray, " case"] = rows[(store.manifest["view_position"] != "LATERAL").to_numpy(dtype=bool)[rows]]
     if not len(frontal):
         where = f" of site {', '.join(sites)}" if sites else ""
         raise RunError(
@@ -187,7 +187,7 @@ def frontal_rows(store: Store, split: str, sites: tuple[str, ...]) -> Int64[np.n
 
 
 def labels_of_films(
-    store: Store, rows: Int64[np.ndarray, "case"], texts: Texts, findings: tuple[str, ...]
+    store: Store, rows: Int64[np.ndarray, " case"], texts: Texts, findings: tuple[str, ...]
 ) -> Float64[np.ndarray, "case finding"]:
     """Returns the films' labels; those of a film without any are read from its report."""
     labels = labels_of_store(store, rows, findings)
@@ -198,7 +198,7 @@ def labels_of_films(
 
 
 def labels_of_store(
-    store: Store, rows: Int64[np.ndarray, "case"], findings: tuple[str, ...]
+    store: Store, rows: Int64[np.ndarray, " case"], findings: tuple[str, ...]
 ) -> Float64[np.ndarray, "case finding"]:
     """Returns the labels of some films; all NaN where the store has none of any finding."""
     every: Float64[np.ndarray, "case finding"] = np.full((len(store), len(findings)), np.nan)

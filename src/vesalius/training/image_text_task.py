@@ -55,7 +55,7 @@ class Contrast:
         targets: Of each film over all texts, and of each text over all films; None where only the own one is right.
     """
 
-    cases: Int64[np.ndarray, "pair"]
+    cases: Int64[np.ndarray, " pair"]
     texts: list[str]
     targets: Targets | None
 
@@ -158,7 +158,7 @@ def part_of_step(
     return PairBatch(contrast, tokens, mask, counts, lambda: images)
 
 
-def own_places(fabric: Fabric, contrasted: int) -> Int64[np.ndarray, "own"]:
+def own_places(fabric: Fabric, contrasted: int) -> Int64[np.ndarray, " own"]:
     """Returns which of a step's pairs are this process's: as many as every other's."""
     return share_of(np.arange(contrasted), fabric.global_rank, fabric.world_size)
 
@@ -224,7 +224,7 @@ def embed_words(fabric: Fabric, model: ImageTextModel, tokenizer: Tokenizer, tex
 
 
 def _embed_films(
-    fabric: Fabric, model: ImageTextModel, setting: Setting, cases: Int64[np.ndarray, "few"]
+    fabric: Fabric, model: ImageTextModel, setting: Setting, cases: Int64[np.ndarray, " few"]
 ) -> Float[Tensor, "few dim"]:
     images = torch.from_numpy(setting.validation.films.pixels(cases))[:, None].to(fabric.device)
     return model.embed_images(as_input(images, setting.contract)).float()

@@ -232,7 +232,7 @@ def learn_point(
     return [Point("learned prompts", shots, np.stack(scores), each), Point("linear probe", shots, np.stack(probes), each)], seconds
 
 
-def cases_of(setting: Setting, shots: str, repeat: int) -> Int64[np.ndarray, "shot"]:
+def cases_of(setting: Setting, shots: str, repeat: int) -> Int64[np.ndarray, " shot"]:
     """Returns the training films of one draw."""
     if shots == FULL:
         return np.arange(len(setting.train), dtype=np.int64)

@@ -34,23 +34,23 @@ class EmbeddedFilms:
         patients: Whose film each is; a film of an unknown patient is a patient of its own.
     """
 
-    rows: Int64[np.ndarray, "case"]
+    rows: Int64[np.ndarray, " case"]
     images: Float32[np.ndarray, "case dim"]
     features: Float32[np.ndarray, "case width"]
     truth: Float64[np.ndarray, "case finding"]
-    patients: Shaped[np.ndarray, "case"]
+    patients: Shaped[np.ndarray, " case"]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, cases: Int64[np.ndarray, "some"]) -> EmbeddedFilms:
+    def take(self, cases: Int64[np.ndarray, " some"]) -> EmbeddedFilms:
         """Returns some of the films."""
         return replace(self, **{name: getattr(self, name)[cases] for name in vars(self)})
 
 
 def frontal_rows(
     store: Store, split: str, sites: Sequence[str], findings: Sequence[str], *, exclusive: bool
-) -> Int64[np.ndarray, "case"]:
+) -> Int64[np.ndarray, " case"]:
     """Returns the frontal films of a split that say something: of any finding, or of exactly one where classes are exclusive."""
     rows = store.rows(split=split, sites=list(sites) or None)
     frontal = (store.manifest["view_position"] != "LATERAL").to_numpy(dtype=bool)[rows]
@@ -59,13 +59,13 @@ def frontal_rows(
     return np.asarray(rows[frontal & tells], dtype=np.int64)
 
 
-def patients_of(store: Store, rows: Int64[np.ndarray, "case"]) -> Shaped[np.ndarray, "case"]:
+def patients_of(store: Store, rows: Int64[np.ndarray, " case"]) -> Shaped[np.ndarray, " case"]:
     """Returns whose film each is; a film of an unknown patient is a patient of its own."""
     ids = store.manifest["patient_id"].to_numpy(dtype=object)
     return np.array([ids[row] if isinstance(ids[row], str) else f"row {row}" for row in rows])
 
 
-def check_rows(rows: dict[str, Int64[np.ndarray, "case"]], store: Store, findings: Sequence[str], scored: str) -> None:
+def check_rows(rows: dict[str, Int64[np.ndarray, " case"]], store: Store, findings: Sequence[str], scored: str) -> None:
     """Refuses splits that cannot carry the protocol.
 
     Raises:
@@ -98,7 +98,7 @@ def check_store(store: Store, contract: Contract) -> None:
 
 
 def embed_rows(
-    embedder: ImageEmbedder, store: Store, rows: Int64[np.ndarray, "case"]
+    embedder: ImageEmbedder, store: Store, rows: Int64[np.ndarray, " case"]
 ) -> tuple[Float32[np.ndarray, "case dim"], Float32[np.ndarray, "case width"]]:
     """Returns unit vectors and pooled features of films: the towers are frozen, so each film passes them once."""
     parts = []
@@ -109,7 +109,7 @@ def embed_rows(
     return images, features.astype(np.float32)
 
 
-def remember(path: Path, key: str, rows: Int64[np.ndarray, "case"], arrays: Sequence[Float32[np.ndarray, "case _"]]) -> None:
+def remember(path: Path, key: str, rows: Int64[np.ndarray, " case"], arrays: Sequence[Float32[np.ndarray, "case _"]]) -> None:
     """Keeps embedded films beside the run, so that a run that goes on need not embed them again."""
     from safetensors.numpy import save
 
@@ -118,7 +118,7 @@ def remember(path: Path, key: str, rows: Int64[np.ndarray, "case"], arrays: Sequ
 
 
 def recall(
-    path: Path, key: str, rows: Int64[np.ndarray, "case"]
+    path: Path, key: str, rows: Int64[np.ndarray, " case"]
 ) -> tuple[Float32[np.ndarray, "case dim"], Float32[np.ndarray, "case width"]] | None:
     """Returns what `remember` kept for the same towers, store and films; None where there is none."""
     from safetensors import SafetensorError, safe_open

@@ -81,7 +81,7 @@ class PromptBatch:
     features: Float[Tensor, "case width"]
     targets: Float[Tensor, "case finding"]
     known: Bool[Tensor, "case finding"]
-    counts: Float[Tensor, "term"]
+    counts: Float[Tensor, " term"]
 
 
 def build_generator(setting: Setting, seed: int) -> PromptGenerator:
@@ -117,7 +117,7 @@ def make_task(setting: Setting, few: EmbeddedFilms, seed: int) -> Task:
     )
 
 
-def prompt_loss(network: nn.Module, films: PromptBatch, setting: Setting) -> Float[Tensor, "term"]:
+def prompt_loss(network: nn.Module, films: PromptBatch, setting: Setting) -> Float[Tensor, " term"]:
     """Returns the loss of contrasts times the towers' scale.
 
     Cross-entropy over exclusive classes; binary cross-entropy over known labels where findings may occur together.

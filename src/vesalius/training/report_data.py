@@ -60,7 +60,7 @@ def fingerprint(*several: Texts) -> str:
     return digest.hexdigest()
 
 
-def store_texts(store: Store, rows: Int64[np.ndarray, "case"], section: Section) -> Texts:
+def store_texts(store: Store, rows: Int64[np.ndarray, " case"], section: Section) -> Texts:
     """Returns the chosen section of each film's report, empty where there is none; without a patient a film is its own."""
     manifest = store.manifest.iloc[rows]
     given = [text if isinstance(text, str) else "" for text in manifest["report"]]
@@ -156,7 +156,7 @@ class ReportSentences:
         return len(self.whole)
 
     def draw(
-        self, cases: Int64[np.ndarray, "pair"], view: TextView, generator: np.random.Generator
+        self, cases: Int64[np.ndarray, " pair"], view: TextView, generator: np.random.Generator
     ) -> tuple[list[str], Bool[np.ndarray, "pair pair"]]:
         """Returns a text of each film, and for which of these films each text holds: those that say every sentence of it."""
         texts, drawn = [], []
@@ -166,7 +166,7 @@ class ReportSentences:
             drawn.append({self._numbers[case][place] for place in chosen})
         return texts, _holds(drawn, [set(self._numbers[case]) for case in cases])
 
-    def entire(self) -> tuple[list[str], Int64[np.ndarray, "film"]]:
+    def entire(self) -> tuple[list[str], Int64[np.ndarray, " film"]]:
         """Returns every text whole, and a number of what it says: equal where two say the same sentences, in any order."""
         numbers: dict[frozenset[int], int] = {}
         said = [numbers.setdefault(frozenset(of_film), len(numbers)) for of_film in self._numbers]
@@ -209,12 +209,12 @@ class LabelledSentences:
 
     sentences: tuple[str, ...]
     labels: Float64[np.ndarray, "sentence finding"]
-    share: Float64[np.ndarray, "sentence"]
+    share: Float64[np.ndarray, " sentence"]
 
     def __len__(self) -> int:
         return len(self.sentences)
 
-    def draw(self, count: int, generator: np.random.Generator) -> Int64[np.ndarray, "drawn"]:
+    def draw(self, count: int, generator: np.random.Generator) -> Int64[np.ndarray, " drawn"]:
         """Returns the places of so many sentences, with replacement."""
         return np.asarray(generator.choice(len(self), size=count, p=self.share), dtype=np.int64)
 
@@ -249,7 +249,7 @@ def label_sentences(texts: Sequence[str], findings: Sequence[str], *, names: boo
     return LabelledSentences(tuple(text for text, _, _ in said), np.stack([row for _, _, row in said]), weight / weight.sum())
 
 
-def _name_rows(findings: Sequence[str]) -> Iterator[tuple[str, Float64[np.ndarray, "finding"]]]:
+def _name_rows(findings: Sequence[str]) -> Iterator[tuple[str, Float64[np.ndarray, " finding"]]]:
     """Yields the name of each finding and its denial, with what either says; the name of an absence (No Finding) has no denial."""
     for place, finding in enumerate(findings):
         if absence_of(finding) is not None:
@@ -283,5 +283,5 @@ def code_labels(labels: Float64[np.ndarray, "row finding"], coding: LabelCoding)
     return both
 
 
-def _row(said: Mapping[str, float], findings: Sequence[str]) -> Float64[np.ndarray, "finding"]:
+def _row(said: Mapping[str, float], findings: Sequence[str]) -> Float64[np.ndarray, " finding"]:
     return np.array([said[name] for name in findings], dtype=np.float64)

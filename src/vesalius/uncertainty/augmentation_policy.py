@@ -121,7 +121,7 @@ class GreedyPolicySearch:
         self,
         predictions: Predictions,
         labels: Labels,
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
         *,
         transforms: Sequence[Transform] | None = None,
     ) -> Self:
@@ -205,7 +205,7 @@ class GreedyPolicySearch:
         self,
         predictions: Predictions,
         labels: Labels,
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
         *,
         resamples: int = 1000,
         seed: int = 0,

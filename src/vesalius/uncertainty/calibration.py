@@ -42,7 +42,7 @@ class Calibrator(ABC):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown."""
 
@@ -139,7 +139,7 @@ class Identity(LineCalibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Notes the number of findings; there is nothing to learn."""
         z, _ = checked_pair(logits, labels)
@@ -167,7 +167,7 @@ class Temperature(LineCalibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown.
 
@@ -203,7 +203,7 @@ class Platt(LineCalibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown.
 
@@ -230,7 +230,7 @@ class Vector(LineCalibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown.
 
@@ -322,7 +322,7 @@ def _shared_slope(logits: Logits, labels: Logits) -> tuple[float, str | None]:
     return slope, _PARTED if slope == SLOPE_RANGE[1] else None
 
 
-def one_class(labels: Float64[np.ndarray, "case"]) -> str | None:
+def one_class(labels: Float64[np.ndarray, " case"]) -> str | None:
     """Why a finding cannot be fitted alone; None where it can."""
     known = labels[~np.isnan(labels)]
     if known.size and known.min() != known.max():

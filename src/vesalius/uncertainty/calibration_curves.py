@@ -49,7 +49,7 @@ class Beta(Calibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown.
 
@@ -155,7 +155,7 @@ class Isotonic(Calibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits on the calibration split; labels 1, 0, NaN unknown.
 
@@ -262,7 +262,7 @@ class VennAbers(Calibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Prepares the two fits for every place a new case can take; labels 1, 0, NaN unknown. O(n log n) a finding.
 

@@ -101,7 +101,7 @@ class MulticlassTemperature(_SoftmaxLine):
             raise NotFitted("MulticlassTemperature is not fitted; call fit(logits, labels) on the calibration split first")
         return float(1 / self.slopes[0])
 
-    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, "case"]) -> Self:
+    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, " case"]) -> Self:
         """Fits on the calibration split; labels are class numbers, -1 unknown.
 
         Raises:
@@ -129,7 +129,7 @@ class MulticlassVector(_SoftmaxLine):
 
     kind = "multiclass-vector"
 
-    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, "case"]) -> Self:
+    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, " case"]) -> Self:
         """Fits on the calibration split; labels are class numbers, -1 unknown.
 
         Raises:
@@ -145,7 +145,7 @@ class MulticlassVector(_SoftmaxLine):
         _refuse_missing(np.bincount(y, minlength=classes))
         one_hot = np.eye(classes)[y]
 
-        def loss(at: Float64[np.ndarray, "two_class"]) -> tuple[float, Float64[np.ndarray, "two_class"]]:
+        def loss(at: Float64[np.ndarray, " two_class"]) -> tuple[float, Float64[np.ndarray, " two_class"]]:
             line = z * at[:classes] + at[classes:]
             residual = (softmax(line, axis=1) - one_hot) / len(z)
             gradient = np.concatenate([(residual * z).sum(axis=0), residual.sum(axis=0)])
@@ -188,7 +188,7 @@ class BiasCorrectedTemperature(_SoftmaxLine):
             raise NotFitted("BiasCorrectedTemperature is not fitted; call fit(logits, labels) on the calibration split first")
         return float(1 / self.slopes[0])
 
-    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, "case"]) -> Self:
+    def fit(self, logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, " case"]) -> Self:
         """Fits on the calibration split; labels are class numbers, -1 unknown.
 
         Raises:
@@ -206,7 +206,7 @@ class BiasCorrectedTemperature(_SoftmaxLine):
         unit = float((z - z.mean(axis=1, keepdims=True)).std()) or 1.0  # cosines are small: both steps of the search alike long
         scaled = z / unit
 
-        def loss(at: Float64[np.ndarray, "parameter"]) -> tuple[float, Float64[np.ndarray, "parameter"]]:
+        def loss(at: Float64[np.ndarray, " parameter"]) -> tuple[float, Float64[np.ndarray, " parameter"]]:
             line = scaled * at[0] + at[1:]
             residual = (softmax(line, axis=1) - targets) / len(z)
             gradient = np.concatenate([[(residual * scaled).sum()], residual.sum(axis=0)])
@@ -230,8 +230,8 @@ def _refuse_missing(counts: Int64[np.ndarray, "class"]) -> None:
 
 
 def _known(
-    logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, "case"]
-) -> tuple[Int64[np.ndarray, "known"], Float64[np.ndarray, "known class"]]:
+    logits: Real[np.ndarray, "case class"], labels: Shaped[np.ndarray, " case"]
+) -> tuple[Int64[np.ndarray, " known"], Float64[np.ndarray, "known class"]]:
     y, z, _ = known_classes(labels, logits)
     if not len(y):
         raise EmptyInput("no known label; a calibrator needs the labelled calibration split")
@@ -240,7 +240,7 @@ def _known(
     return y, z
 
 
-def _softmax_slope(z: Float64[np.ndarray, "known class"], y: Int64[np.ndarray, "known"]) -> float:
+def _softmax_slope(z: Float64[np.ndarray, "known class"], y: Int64[np.ndarray, " known"]) -> float:
     """1 / T in SLOPE_RANGE that minimises the mean of -log softmax(z / T)[y]."""
     own = z[np.arange(len(y)), y]
 

@@ -44,7 +44,7 @@ class SelectedCalibrator(LineCalibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Chooses and fits on the calibration split; labels 1, 0, NaN unknown; without patients each case is one.
 
@@ -69,7 +69,7 @@ class SelectedCalibrator(LineCalibrator):
         self._set(slopes, intercepts, [row["note"] for row in self.selection])
         return self
 
-    def _choose(self, labels: Float64[np.ndarray, "case"], losses: dict[str, float]) -> dict[str, Any]:
+    def _choose(self, labels: Float64[np.ndarray, " case"], losses: dict[str, float]) -> dict[str, Any]:
         positive, negative = int((labels == 1).sum()), int((labels == 0).sum())
         few = min(positive, negative) < self.minimum_cases
         tried = [name for name in self.order[: 2 if few else None] if np.isfinite(losses[name])]
@@ -101,8 +101,8 @@ class SelectedCalibrator(LineCalibrator):
 
 
 def _labelled(
-    logits: Logits, labels: Logits, patients: Shaped[np.ndarray, "case"] | None
-) -> tuple[Logits, Logits, Shaped[np.ndarray, "known"]]:
+    logits: Logits, labels: Logits, patients: Shaped[np.ndarray, " case"] | None
+) -> tuple[Logits, Logits, Shaped[np.ndarray, " known"]]:
     """Cases with some known label, so that those without any cannot change how patients are dealt into folds."""
     owners = np.arange(len(labels)) if patients is None else np.asarray(patients)
     if owners.shape != (len(labels),):
@@ -121,7 +121,7 @@ def _candidate(name: str) -> LineCalibrator:
     return candidates[name]
 
 
-def _held_out_loss(candidate: LineCalibrator, logits: Logits, labels: Logits, fold: Int64[np.ndarray, "case"]) -> PerFinding:
+def _held_out_loss(candidate: LineCalibrator, logits: Logits, labels: Logits, fold: Int64[np.ndarray, " case"]) -> PerFinding:
     """Mean log likelihood loss of each finding on cases whose patients the fit did not see; NaN where it cannot be had."""
     loss = np.full(labels.shape, np.nan)
     for index in np.unique(fold):

@@ -71,7 +71,7 @@ class SelectedClassCalibrator(Calibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Chooses and fits on the calibration split; each row of labels has one 1, or nothing known; no patients: each its own.
 
@@ -196,7 +196,7 @@ class ClassPolicy:
         self,
         probabilities: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Chooses the cut on the calibration split; patients are not needed, since nothing is promised.
 
@@ -291,7 +291,7 @@ def _number(loss: float | None) -> float:
     return float("inf") if loss is None else loss
 
 
-def _cut_that_keeps(greatest: Float64[np.ndarray, "case"], share: float) -> float:
+def _cut_that_keeps(greatest: Float64[np.ndarray, " case"], share: float) -> float:
     """A cut that keeps at least this share, halfway to the first case that is not kept; 0 keeps all."""
     falling = np.sort(greatest)[::-1]
     last = falling[int(np.ceil(share * len(falling) - 1e-9)) - 1]

@@ -27,7 +27,7 @@ from vesalius.uncertainty.logistic_ridge import fit_ridge
 
 Method = Literal["standardise", "rank", "logistic"]
 Direction = Literal["uncertainty", "confidence"]
-Measures = Mapping[str, Real[np.ndarray, "case"]]
+Measures = Mapping[str, Real[np.ndarray, " case"]]
 
 _SAME = 1e-12  # spread, relative to the values, at or below which a measure is constant
 
@@ -93,7 +93,7 @@ class Combination:
         self._weights: dict[str, float] = {}
         self._intercept = 0.0
 
-    def fit(self, measures: Measures, failures: Shaped[np.ndarray, "case"] | None = None) -> Self:
+    def fit(self, measures: Measures, failures: Shaped[np.ndarray, " case"] | None = None) -> Self:
         """Learns the scale of each measure on a reference set, and with "logistic" what each is worth.
 
         Args:
@@ -138,7 +138,7 @@ class Combination:
             return dict(self._weights)
         return {name: 1 / len(names) for name in names}
 
-    def score(self, measures: Measures) -> Float64[np.ndarray, "case"]:
+    def score(self, measures: Measures) -> Float64[np.ndarray, " case"]:
         """Combined uncertainty of each case; NaN where no measure is known.
 
         Args:
@@ -160,7 +160,7 @@ class Combination:
         mean = np.divide(total, known.sum(axis=1), out=np.full(len(total), np.nan), where=any_known)
         return np.where(beyond, np.inf, mean)
 
-    def n_used(self, measures: Measures) -> Int64[np.ndarray, "case"]:
+    def n_used(self, measures: Measures) -> Int64[np.ndarray, " case"]:
         """How many measures each case's score rests on.
 
         Raises:
@@ -170,7 +170,7 @@ class Combination:
         known = [~np.isnan(column) for column in self.scaled(measures).values()]
         return np.asarray(np.sum(known, axis=0), dtype=np.int64)
 
-    def scaled(self, measures: Measures) -> dict[str, Float64[np.ndarray, "case"]]:
+    def scaled(self, measures: Measures) -> dict[str, Float64[np.ndarray, " case"]]:
         """Each used measure on the common scale, higher = less sure: to see which of them made a case stand out.
 
         Raises:
@@ -229,10 +229,10 @@ class Combination:
             raise NotFitted("Combination is not fitted; call fit(measures) on a reference set first")
         return self._scales
 
-    def _turned(self, name: str, values: Float64[np.ndarray, "case"]) -> Float64[np.ndarray, "case"]:
+    def _turned(self, name: str, values: Float64[np.ndarray, " case"]) -> Float64[np.ndarray, " case"]:
         return -values if self.directions.get(name) == "confidence" else values
 
-    def _learn(self, name: str, values: Float64[np.ndarray, "case"]) -> None:
+    def _learn(self, name: str, values: Float64[np.ndarray, " case"]) -> None:
         """Keeps what scales this measure, or why it is dropped."""
         finite = values[np.isfinite(values)]
         left_out = len(values) - len(finite)
@@ -248,7 +248,7 @@ class Combination:
         assert self._scales is not None
         self._scales[name] = _rank_scale(finite) if self.method == "rank" else _standard_scale(finite)
 
-    def _fit_logistic(self, table: dict[str, Float64[np.ndarray, "case"]], failures: Shaped[np.ndarray, "case"]) -> None:
+    def _fit_logistic(self, table: dict[str, Float64[np.ndarray, " case"]], failures: Shaped[np.ndarray, " case"]) -> None:
         wrong = known_labels(failures)
         if wrong.shape != (self.n_reference,):
             raise ShapeMismatch(f"failures {wrong.shape}; expected one a case: ({self.n_reference},)")
@@ -275,7 +275,7 @@ class Combination:
         self.notes[name] = f"{self.notes[name]}; {words}" if name in self.notes else words
 
 
-def _columns(measures: Measures) -> dict[str, Float64[np.ndarray, "case"]]:
+def _columns(measures: Measures) -> dict[str, Float64[np.ndarray, " case"]]:
     table = {name: np.asarray(values, dtype=np.float64) for name, values in measures.items()}
     if not table:
         raise EmptyInput("no measure; give at least one, by name: {'softmax distance': values}")
@@ -287,20 +287,20 @@ def _columns(measures: Measures) -> dict[str, Float64[np.ndarray, "case"]]:
     return table
 
 
-def _standard_scale(finite: Float64[np.ndarray, "reference"]) -> dict[str, Any]:
+def _standard_scale(finite: Float64[np.ndarray, " reference"]) -> dict[str, Any]:
     mean = math.fsum(finite.tolist()) / len(finite)  # exact, so that the order of the cases is of no account
     deviation = math.sqrt(math.fsum(((finite - mean) ** 2).tolist()) / len(finite))
     return {"mean": mean, "sd": deviation}
 
 
-def _rank_scale(finite: Float64[np.ndarray, "reference"]) -> dict[str, Any]:
+def _rank_scale(finite: Float64[np.ndarray, " reference"]) -> dict[str, Any]:
     values, counts = np.unique(finite, return_counts=True)
     return {"values": values.tolist(), "counts": counts.tolist()}
 
 
-def _on_scale(scale: Mapping[str, Any], values: Float64[np.ndarray, "case"]) -> Float64[np.ndarray, "case"]:
+def _on_scale(scale: Mapping[str, Any], values: Float64[np.ndarray, " case"]) -> Float64[np.ndarray, " case"]:
     if "sd" in scale:
-        standard: Float64[np.ndarray, "case"] = (values - scale["mean"]) / scale["sd"]
+        standard: Float64[np.ndarray, " case"] = (values - scale["mean"]) / scale["sd"]
         return standard
     reference, counts = np.array(scale["values"], dtype=np.float64), np.array(scale["counts"], dtype=np.float64)
     up_to = np.concatenate([[0.0], np.cumsum(counts)])

@@ -25,7 +25,7 @@ from vesalius.uncertainty.units import known_units, reduce_units
 Score = Literal["lac", "aps"]
 
 
-def conformal_quantile(scores: Float64[np.ndarray, "unit"], confidence: float) -> float:
+def conformal_quantile(scores: Float64[np.ndarray, " unit"], confidence: float) -> float:
     """The ceil((n + 1) confidence)-th smallest score; inf where that is more than n, so that everything is let in.
 
     Source: Vovk 2005; the finite-sample rank. MAPIE raises or clips where n is too small.
@@ -62,8 +62,8 @@ class ConformalSets(ABC):
     def fit(
         self,
         probabilities: Real[np.ndarray, "case cls"],
-        labels: Shaped[np.ndarray, "case"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        labels: Shaped[np.ndarray, " case"],
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the threshold on calibration cases; labels are class numbers, -1 unknown (left out).
 
@@ -89,7 +89,7 @@ class ConformalSets(ABC):
         return inside
 
     @property
-    def thresholds(self) -> Float64[np.ndarray, "threshold"]:
+    def thresholds(self) -> Float64[np.ndarray, " threshold"]:
         """Greatest score let in; inf lets in everything."""
         if self._thresholds is None:
             raise NotFitted(f"{type(self).__name__} is not fitted; call fit(probabilities, labels) on calibration cases first")
@@ -145,8 +145,8 @@ class ConformalSets(ABC):
         return p
 
     def _true_scores(
-        self, probabilities: object, labels: object, patients: Shaped[np.ndarray, "case"] | None
-    ) -> tuple[Float64[np.ndarray, "known"], Int64[np.ndarray, "known"], Int64[np.ndarray, "known"], int]:
+        self, probabilities: object, labels: object, patients: Shaped[np.ndarray, " case"] | None
+    ) -> tuple[Float64[np.ndarray, " known"], Int64[np.ndarray, " known"], Int64[np.ndarray, " known"], int]:
         self._n_classes = None
         p, truth = self._checked(probabilities), np.asarray(labels)
         if truth.shape != (len(p),):
@@ -162,7 +162,7 @@ class ConformalSets(ABC):
         unit, n_units = known_units(patients, known)
         return scores, chosen, unit, n_units
 
-    def _keep(self, scores: list[Float64[np.ndarray, "unit"]], names: list[str]) -> None:
+    def _keep(self, scores: list[Float64[np.ndarray, " unit"]], names: list[str]) -> None:
         self._thresholds, self._notes = [], []
         for one, name in zip(scores, names, strict=True):
             quantile = conformal_quantile(one[~np.isnan(one)], self.confidence)
@@ -250,8 +250,8 @@ class ClassConditional(ConformalSets):
     def fit(
         self,
         probabilities: Real[np.ndarray, "case cls"],
-        labels: Shaped[np.ndarray, "case"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        labels: Shaped[np.ndarray, " case"],
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """As in `ConformalSets.fit`, a threshold a class; a patient counts once in every class they have."""
         scores, truth, unit, n_units = self._true_scores(probabilities, labels, patients)
@@ -296,9 +296,9 @@ class GroupConditional(ConformalSets):
     def fit(  # type: ignore[override]  # the group of each case is needed here
         self,
         probabilities: Real[np.ndarray, "case cls"],
-        labels: Shaped[np.ndarray, "case"],
-        groups: Shaped[np.ndarray, "case"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        labels: Shaped[np.ndarray, " case"],
+        groups: Shaped[np.ndarray, " case"],
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """As in `ConformalSets.fit`, a threshold a group; names of groups are taken as text.
 
@@ -313,7 +313,7 @@ class GroupConditional(ConformalSets):
         return self
 
     def predict_set(  # type: ignore[override]  # the group of each case is needed here
-        self, probabilities: Real[np.ndarray, "case cls"], groups: Shaped[np.ndarray, "case"]
+        self, probabilities: Real[np.ndarray, "case cls"], groups: Shaped[np.ndarray, " case"]
     ) -> Bool[np.ndarray, "case cls"]:
         """True for each class that is at or below the threshold of the case's group."""
         of = dict(zip(self.groups, self.thresholds.tolist(), strict=True))
@@ -340,7 +340,7 @@ class GroupConditional(ConformalSets):
         return _base_options(self.base)
 
     @staticmethod
-    def _names(groups: object, n_cases: int) -> Shaped[np.ndarray, "case"]:
+    def _names(groups: object, n_cases: int) -> Shaped[np.ndarray, " case"]:
         names = np.asarray(groups)
         if names.shape != (n_cases,):
             raise ShapeMismatch(f"groups {names.shape}; expected one a case: ({n_cases},)")
@@ -361,7 +361,7 @@ def _whole_ties(
     return np.take_along_axis(mass, end, axis=1), ordered * (end - start + 1)
 
 
-def row_uniform(rows: Float64[np.ndarray, "case column"], seed: int = 0) -> Float64[np.ndarray, "case"]:
+def row_uniform(rows: Float64[np.ndarray, "case column"], seed: int = 0) -> Float64[np.ndarray, " case"]:
     """A number in [0, 1) made from the bits of each row: equal rows get equal numbers, different rows unrelated ones.
 
     Source: the mixing steps of splitmix64 (Steele 2014), over the columns.
@@ -373,7 +373,7 @@ def row_uniform(rows: Float64[np.ndarray, "case column"], seed: int = 0) -> Floa
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         state = state ^ (state >> np.uint64(31))
-    uniform: Float64[np.ndarray, "case"] = (state >> np.uint64(11)) * 2.0**-53
+    uniform: Float64[np.ndarray, " case"] = (state >> np.uint64(11)) * 2.0**-53
     return uniform
 
 

@@ -55,7 +55,7 @@ class FindingSets:
         self,
         probabilities: Real[np.ndarray, "case finding"],
         labels: Shaped[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the thresholds on calibration cases; labels 1, 0, NaN unknown. A patient counts once, by the least likely truth.
 
@@ -182,7 +182,7 @@ class MultiLabelRiskControl:
         self,
         probabilities: Real[np.ndarray, "case finding"],
         labels: Shaped[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the threshold on calibration films; labels 1, 0, NaN unknown (neither missed nor found).
 
@@ -243,9 +243,9 @@ class MultiLabelRiskControl:
             raise NotFitted("MultiLabelRiskControl is not fitted; call fit(probabilities, labels) on calibration films first")
         return self._found
 
-    def _kept(self, share: Float64[np.ndarray, "cut"], n: int) -> Bool[np.ndarray, "cut"]:
+    def _kept(self, share: Float64[np.ndarray, " cut"], n: int) -> Bool[np.ndarray, " cut"]:
         if self.confidence is None:
-            kept: Bool[np.ndarray, "cut"] = (n * share + 1) / (n + 1) <= self.target_risk + 1e-12
+            kept: Bool[np.ndarray, " cut"] = (n * share + 1) / (n + 1) <= self.target_risk + 1e-12
             return kept
         return np.asarray(risk_p_value(n * share, n, self.target_risk, "hoeffding-bentkus") <= 1 - self.confidence)
 
@@ -258,9 +258,9 @@ class MultiLabelRiskControl:
 def _missed_above(
     p: Float64[np.ndarray, "case finding"],
     present: Bool[np.ndarray, "case finding"],
-    unit: Int64[np.ndarray, "case"],
+    unit: Int64[np.ndarray, " case"],
     n_units: int,
-) -> tuple[Float64[np.ndarray, "cut"], Float64[np.ndarray, "cut"]]:
+) -> tuple[Float64[np.ndarray, " cut"], Float64[np.ndarray, " cut"]]:
     """Rising thresholds, and the mean over units of the share of present findings below each; below the first nothing is missed."""
     per_case = present.sum(axis=1)
     films = np.bincount(unit, minlength=n_units)

@@ -82,10 +82,10 @@ class SplitConformalRegression(_Interval):
 
     def fit(
         self,
-        predictions: Real[np.ndarray, "case"],
-        targets: Real[np.ndarray, "case"],
-        scale: Real[np.ndarray, "case"] | None = None,
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        predictions: Real[np.ndarray, " case"],
+        targets: Real[np.ndarray, " case"],
+        scale: Real[np.ndarray, " case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the margin on calibration cases; targets NaN are left out.
 
@@ -102,7 +102,7 @@ class SplitConformalRegression(_Interval):
         return self
 
     def predict_interval(
-        self, predictions: Real[np.ndarray, "case"], scale: Real[np.ndarray, "case"] | None = None
+        self, predictions: Real[np.ndarray, " case"], scale: Real[np.ndarray, " case"] | None = None
     ) -> Float64[np.ndarray, "case 2"]:
         """Lower and upper end of each interval.
 
@@ -117,7 +117,7 @@ class SplitConformalRegression(_Interval):
 
     def _checked(
         self, predictions: object, scale: object | None
-    ) -> tuple[Float64[np.ndarray, "case"], Float64[np.ndarray, "case"]]:
+    ) -> tuple[Float64[np.ndarray, " case"], Float64[np.ndarray, " case"]]:
         if self.normalised != (scale is not None):
             raise ValueOutOfRange("a scale is needed with normalised=True, and only then")
         centre = np.asarray(predictions, dtype=np.float64)
@@ -155,10 +155,10 @@ class ConformalisedQuantileRegression(_Interval):
 
     def fit(
         self,
-        lower: Real[np.ndarray, "case"],
-        upper: Real[np.ndarray, "case"],
-        targets: Real[np.ndarray, "case"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        lower: Real[np.ndarray, " case"],
+        upper: Real[np.ndarray, " case"],
+        targets: Real[np.ndarray, " case"],
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the margins on calibration cases; targets NaN are left out.
 
@@ -178,7 +178,7 @@ class ConformalisedQuantileRegression(_Interval):
         self._margins = (_quantile(under, unit, n_units, each), _quantile(over, unit, n_units, each))
         return self
 
-    def predict_interval(self, lower: Real[np.ndarray, "case"], upper: Real[np.ndarray, "case"]) -> Float64[np.ndarray, "case 2"]:
+    def predict_interval(self, lower: Real[np.ndarray, " case"], upper: Real[np.ndarray, " case"]) -> Float64[np.ndarray, "case 2"]:
         """Lower and upper end of each interval.
 
         Raises:
@@ -196,7 +196,7 @@ class ConformalisedQuantileRegression(_Interval):
         return {"confidence": self.confidence, "symmetric": self.symmetric}
 
 
-def _ends(lower: object, upper: object) -> tuple[Float64[np.ndarray, "case"], Float64[np.ndarray, "case"]]:
+def _ends(lower: object, upper: object) -> tuple[Float64[np.ndarray, " case"], Float64[np.ndarray, " case"]]:
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     if low.ndim != 1 or low.shape != high.shape:
         raise ShapeMismatch(f"lower {low.shape}, upper {high.shape}; expected two equal (case,)")
@@ -206,8 +206,8 @@ def _ends(lower: object, upper: object) -> tuple[Float64[np.ndarray, "case"], Fl
 
 
 def _known(
-    targets: object, patients: Shaped[np.ndarray, "case"] | None, like: Float64[np.ndarray, "case"]
-) -> tuple[Float64[np.ndarray, "known"], Shaped[np.ndarray, "case"], Int64[np.ndarray, "known"], int]:
+    targets: object, patients: Shaped[np.ndarray, " case"] | None, like: Float64[np.ndarray, " case"]
+) -> tuple[Float64[np.ndarray, " known"], Shaped[np.ndarray, " case"], Int64[np.ndarray, " known"], int]:
     truth = np.asarray(targets, dtype=np.float64)
     if truth.shape != like.shape:
         raise ShapeMismatch(f"targets {truth.shape}; expected {like.shape}")
@@ -218,5 +218,5 @@ def _known(
     return truth[known], known, unit, n_units
 
 
-def _quantile(scores: Float64[np.ndarray, "known"], unit: Int64[np.ndarray, "known"], n_units: int, confidence: float) -> float:
+def _quantile(scores: Float64[np.ndarray, " known"], unit: Int64[np.ndarray, " known"], n_units: int, confidence: float) -> float:
     return conformal_quantile(reduce_units(scores, unit, n_units, "worst"), confidence)

@@ -30,9 +30,9 @@ class RiskCoverage:
         uncertainty: The greatest uncertainty that is kept.
     """
 
-    coverage: Float64[np.ndarray, "point"]
-    risk: Float64[np.ndarray, "point"]
-    uncertainty: Float64[np.ndarray, "point"]
+    coverage: Float64[np.ndarray, " point"]
+    risk: Float64[np.ndarray, " point"]
+    uncertainty: Float64[np.ndarray, " point"]
 
     def risk_at_coverage(self, coverage: float) -> float:
         """Risk when at least this share is kept, whole tie blocks at a time."""
@@ -68,7 +68,7 @@ class RiskCoverage:
 
 
 def risk_coverage(
-    uncertainty: Real[np.ndarray, "case"], residuals: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    uncertainty: Real[np.ndarray, " case"], residuals: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> RiskCoverage:
     """Risk of the kept cases as the most uncertain are set aside.
 
@@ -111,9 +111,9 @@ def risk_coverage(
 
 
 def aurc(
-    uncertainty: Real[np.ndarray, "case"],
-    residuals: Shaped[np.ndarray, "case"],
-    weights: Real[np.ndarray, "case"] | None = None,
+    uncertainty: Real[np.ndarray, " case"],
+    residuals: Shaped[np.ndarray, " case"],
+    weights: Real[np.ndarray, " case"] | None = None,
     *,
     rule: AreaRule = "trapezoid",
 ) -> float:
@@ -136,7 +136,7 @@ def aurc(
 
 
 def e_aurc(
-    uncertainty: Real[np.ndarray, "case"], residuals: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    uncertainty: Real[np.ndarray, " case"], residuals: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """AURC (trapezoid) above that of a perfect order of the same residuals; unknown residuals (NaN) are left out.
 
@@ -161,7 +161,7 @@ def e_aurc(
 
 
 def augrc(
-    uncertainty: Real[np.ndarray, "case"], residuals: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    uncertainty: Real[np.ndarray, " case"], residuals: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """Area under the generalised risk (errors kept, as a share of all cases) over coverage; in [0, 1/2], lower is better.
 
@@ -174,7 +174,7 @@ def augrc(
 
 
 def achievable_aurc(
-    uncertainty: Real[np.ndarray, "case"], residuals: Shaped[np.ndarray, "case"], weights: Real[np.ndarray, "case"] | None = None
+    uncertainty: Real[np.ndarray, " case"], residuals: Shaped[np.ndarray, " case"], weights: Real[np.ndarray, " case"] | None = None
 ) -> float:
     """AURC along the lower convex hull of kept errors over coverage: what tossing a coin between two thresholds can reach.
 
@@ -196,7 +196,7 @@ def decision_residuals(
     return wrong
 
 
-def _lower_hull(x: Float64[np.ndarray, "point"], y: Float64[np.ndarray, "point"]) -> Int64[np.ndarray, "vertex"]:
+def _lower_hull(x: Float64[np.ndarray, " point"], y: Float64[np.ndarray, " point"]) -> Int64[np.ndarray, " vertex"]:
     """Positions of the vertices of the lower convex hull of points with rising x, first and last among them."""
     right, up = x.tolist(), y.tolist()
     hull: list[int] = []

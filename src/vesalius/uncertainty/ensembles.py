@@ -210,7 +210,7 @@ def spread_of(member_probabilities: Members, *, task: Task = "multilabel", thres
     )
 
 
-def _check_task(task: Task, values: Float64[np.ndarray, "member *axes"]) -> None:
+def _check_task(task: Task, values: Float64[np.ndarray, " member *axes"]) -> None:
     if task not in get_args(Task):
         raise ValueOutOfRange(f"task {task!r}; expected one of {', '.join(get_args(Task))}")
     if values.ndim < 1 or not len(values):
@@ -219,7 +219,7 @@ def _check_task(task: Task, values: Float64[np.ndarray, "member *axes"]) -> None
         raise ShapeMismatch(f"members {values.shape}; for classes the last axis is the class, two or more: (member, ..., class)")
 
 
-def _probabilities(members: Members, task: Task) -> Float64[np.ndarray, "member *axes"]:
+def _probabilities(members: Members, task: Task) -> Float64[np.ndarray, " member *axes"]:
     p = np.asarray(members, dtype=np.float64)
     _check_task(task, p)
     if not ((p >= 0) & (p <= 1)).all():
@@ -233,8 +233,8 @@ def _probabilities(members: Members, task: Task) -> Float64[np.ndarray, "member 
 
 
 def _divergence(
-    above: Float64[np.ndarray, "member *axes"], mean: Float64[np.ndarray, "*axes"]
-) -> Float64[np.ndarray, "member *axes"]:
+    above: Float64[np.ndarray, " member *axes"], mean: Float64[np.ndarray, "*axes"]
+) -> Float64[np.ndarray, " member *axes"]:
     """Each p log(p / mean) - p + mean, never below 0, given p - mean; by its series where the plain form would only round."""
     ratio = np.divide(above, mean, out=np.zeros_like(above), where=mean > 0)
     near = np.where(np.abs(ratio) < _NEAR, ratio, 0.0)
@@ -249,7 +249,7 @@ def _entropy(p: Float64[np.ndarray, "*axes"], task: Task) -> Doubt:
     return np.asarray(entr(p).sum(axis=-1) if task == "multiclass" else entr(p) + entr(1 - p))
 
 
-def _vote_counts(p: Float64[np.ndarray, "member *axes"], task: Task, threshold: float) -> Int64[np.ndarray, "choice ..."]:
+def _vote_counts(p: Float64[np.ndarray, " member *axes"], task: Task, threshold: float) -> Int64[np.ndarray, "choice ..."]:
     """How many members vote for each choice: absent and present, or each class."""
     if task == "multiclass":
         votes = p.argmax(axis=-1)

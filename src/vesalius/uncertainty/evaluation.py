@@ -79,7 +79,7 @@ class Evaluation:
 def evaluate(
     probabilities: Real[np.ndarray, "case finding"],
     labels: Real[np.ndarray, "case finding"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     logits: Real[np.ndarray, "case finding"] | None = None,
     *,
     findings: Sequence[str] | None = None,
@@ -143,7 +143,7 @@ class _Cases:
             row["threshold"] = float(self.policy.thresholds[index])
         return row
 
-    def null(self, index: int) -> Float64[np.ndarray, "resamples"]:
+    def null(self, index: int) -> Float64[np.ndarray, " resamples"]:
         """ECE of one finding under perfect calibration; findings draw their truths apart. NaN without a known label."""
         p, options = self.probabilities[~np.isnan(self.labels[:, index]), index], self.options
         resamples = max(options.resamples, 100)
@@ -167,7 +167,7 @@ class _Cases:
             draws |= self._answers(truth, index)
         return draws
 
-    def _risk(self, truth: Float64[np.ndarray, "case"], p: Float64[np.ndarray, "case"], index: int) -> dict[str, Draws]:
+    def _risk(self, truth: Float64[np.ndarray, " case"], p: Float64[np.ndarray, " case"], index: int) -> dict[str, Draws]:
         from vesalius.metrics import bootstrap_kernels as kernels
 
         threshold = 0.5 if self.policy is None else float(self.policy.thresholds[index])
@@ -176,7 +176,7 @@ class _Cases:
         parts = [kernels.risk_draws(chunk, [ordered]) for chunk in self.plan.chunks()]
         return {name: np.concatenate([part[place][:, 0] for part in parts]) for place, name in enumerate(("aurc", "augrc"))}
 
-    def _answers(self, truth: Float64[np.ndarray, "case"], index: int) -> dict[str, Draws]:
+    def _answers(self, truth: Float64[np.ndarray, " case"], index: int) -> dict[str, Draws]:
         assert self.policy is not None
         decided = self.policy.decide(self.probabilities)[:, index]
         known = ~np.isnan(truth)
@@ -212,7 +212,7 @@ def _logit(p: Any) -> Any:
     return logit(np.clip(p, _SMALLEST, 1 - _SMALLEST))
 
 
-def _middle_and_end(null: Float64[np.ndarray, "resamples"]) -> dict[str, float]:
+def _middle_and_end(null: Float64[np.ndarray, " resamples"]) -> dict[str, float]:
     return {"median": float(np.median(null)), "p95": float(np.quantile(null, 0.95))}
 
 

@@ -27,7 +27,7 @@ from vesalius.metrics.intervals import Difference, Interval, PatientResamples, d
 FIGURES = ("auroc", "augrc", "aurc")
 
 Column = Float64[np.ndarray, "case"]
-Draws = dict[str, Float64[np.ndarray, "draw"]]
+Draws = dict[str, Float64[np.ndarray, " draw"]]
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class RocCurve:
         threshold: The smallest doubt that is flagged; inf for the first point.
     """
 
-    false_positive_rate: Float64[np.ndarray, "point"]
-    true_positive_rate: Float64[np.ndarray, "point"]
-    threshold: Float64[np.ndarray, "point"]
+    false_positive_rate: Float64[np.ndarray, " point"]
+    true_positive_rate: Float64[np.ndarray, " point"]
+    threshold: Float64[np.ndarray, " point"]
 
     @classmethod
-    def of(cls, failures: Shaped[np.ndarray, "case"], uncertainty: Real[np.ndarray, "case"]) -> RocCurve:
+    def of(cls, failures: Shaped[np.ndarray, " case"], uncertainty: Real[np.ndarray, " case"]) -> RocCurve:
         """The curve of one measure; NaN rates where one kind of answer is all there is.
 
         Checked against: sklearn.metrics.roc_curve(drop_intermediate=False) (tests/reference).
         """
         blocks = tie_blocks(failures, uncertainty)
 
-        def share(counts: Float64[np.ndarray, "block"]) -> Float64[np.ndarray, "point"]:
+        def share(counts: Float64[np.ndarray, " block"]) -> Float64[np.ndarray, " point"]:
             total = counts.sum()
             return np.concatenate([[0.0], np.cumsum(counts)]) / (total if total else np.nan)
 
@@ -116,16 +116,16 @@ class FailureCases:
         losses: What a case costs in [0, 1] in place of 0 or 1, for AUGRC and AURC only (1 - Dice, say); None takes the failures.
     """
 
-    measures: Mapping[str, Real[np.ndarray, "case"]]
-    failures: Shaped[np.ndarray, "case"]
-    patients: Shaped[np.ndarray, "case"] | None = None
-    losses: Real[np.ndarray, "case"] | None = None
+    measures: Mapping[str, Real[np.ndarray, " case"]]
+    failures: Shaped[np.ndarray, " case"]
+    patients: Shaped[np.ndarray, " case"] | None = None
+    losses: Real[np.ndarray, " case"] | None = None
 
 
 def failure_detection_table(
-    measures: Mapping[str, Real[np.ndarray, "case"]],
-    failures: Shaped[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    measures: Mapping[str, Real[np.ndarray, " case"]],
+    failures: Shaped[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     baseline: str | None = None,
     resamples: int = 1000,

@@ -9,12 +9,12 @@ from vesalius.errors import ShapeMismatch
 
 
 def patient_folds(
-    patients: Shaped[np.ndarray, "case"] | None,
+    patients: Shaped[np.ndarray, " case"] | None,
     labels: Float64[np.ndarray, "case finding"],
     *,
     folds: int = 5,
     seed: int = 0,
-) -> Int64[np.ndarray, "case"]:
+) -> Int64[np.ndarray, " case"]:
     """Fold number of each case, 0 to folds - 1: patients whole, and each finding's present cases dealt evenly.
 
     Findings are dealt from the rarest on, each patient to the fold that has the fewest present patients of that finding, then

@@ -18,7 +18,7 @@ SLOPE_RANGE = (1e-3, 1e3)
 """Slopes (1 / temperature) that are searched: a perfectly parted finding would want an infinite one."""
 
 
-def fit_slope(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"]) -> float:
+def fit_slope(logits: Float64[np.ndarray, " known"], labels: Float64[np.ndarray, " known"]) -> float:
     """The slope in SLOPE_RANGE that minimises the mean of log(1 + exp(-+ slope z))."""
 
     def rise(slope: float) -> tuple[float, float]:
@@ -53,7 +53,7 @@ def bracketed_newton(rise: Callable[[float], tuple[float, float]]) -> float:
 
 
 def fit_line(
-    logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"], *, smooth: bool = True
+    logits: Float64[np.ndarray, " known"], labels: Float64[np.ndarray, " known"], *, smooth: bool = True
 ) -> tuple[float, float]:
     """Slope and intercept with Platt's targets, or with `smooth=False` the plain ones; the slope stays in SLOPE_RANGE.
 
@@ -74,13 +74,13 @@ def fit_line(
     return bounded, intercept
 
 
-def parted(logits: Float64[np.ndarray, "known"], labels: Float64[np.ndarray, "known"]) -> bool:
+def parted(logits: Float64[np.ndarray, " known"], labels: Float64[np.ndarray, " known"]) -> bool:
     """Whether no present case lies below an absent one, so that likelihood wants a slope without end; equal logits part nothing."""
     present, absent = logits[labels > 0.5], logits[labels <= 0.5]
     return bool(present.size and absent.size and present.min() >= absent.max() and present.max() > absent.min())
 
 
-def platt_targets(labels: Float64[np.ndarray, "known"]) -> Float64[np.ndarray, "known"]:
+def platt_targets(labels: Float64[np.ndarray, " known"]) -> Float64[np.ndarray, " known"]:
     """(n+ + 1) / (n+ + 2) for present, 1 / (n- + 2) for absent: what a uniform prior on the rate would expect of a new case.
 
     Source: Platt 1999, section 2.2.
@@ -89,13 +89,13 @@ def platt_targets(labels: Float64[np.ndarray, "known"]) -> Float64[np.ndarray, "
     return np.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2))
 
 
-def _newton(x: Float64[np.ndarray, "known"], targets: Float64[np.ndarray, "known"], *, free_slope: bool) -> tuple[float, float]:
+def _newton(x: Float64[np.ndarray, " known"], targets: Float64[np.ndarray, " known"], *, free_slope: bool) -> tuple[float, float]:
     """Damped Newton for sigma(a x + b) against soft targets; with `free_slope=False` a stays 1."""
     design = np.column_stack([x, np.ones_like(x)])
     line = np.array([0.0 if free_slope else 1.0, np.log(targets.mean() / (1 - targets.mean()))])
     free = np.array([free_slope, True])
 
-    def loss(at: Float64[np.ndarray, "two"]) -> float:
+    def loss(at: Float64[np.ndarray, " two"]) -> float:
         return float(case_nll(targets, design @ at).mean())
 
     current = loss(line)

@@ -14,8 +14,8 @@ from vesalius.metrics.proper_scores import case_nll
 
 
 def fit_ridge(
-    design: Float64[np.ndarray, "known column"], labels: Float64[np.ndarray, "known"], penalty: float
-) -> tuple[Float64[np.ndarray, "column"], float]:
+    design: Float64[np.ndarray, "known column"], labels: Float64[np.ndarray, " known"], penalty: float
+) -> tuple[Float64[np.ndarray, " column"], float]:
     """Weights and intercept that minimise the summed log loss plus penalty / 2 times the squared weights; the intercept is free.
 
     Raises:
@@ -30,7 +30,7 @@ def fit_ridge(
     share = labels.mean()
     line = np.append(np.zeros(design.shape[1]), np.log(share / (1 - share)))
 
-    def loss(at: Float64[np.ndarray, "unknown"]) -> float:
+    def loss(at: Float64[np.ndarray, " unknown"]) -> float:
         return float(case_nll(labels, rows @ at).sum() + 0.5 * (ridge * at**2).sum())
 
     current = loss(line)

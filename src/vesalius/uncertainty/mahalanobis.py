@@ -163,7 +163,7 @@ def _distances(
     centred: Float64[np.ndarray, "row dim"],
     whitening: Mapping[Any, Square],
     centres: Float64[np.ndarray, "finding class dim"] | None,
-) -> Float64[np.ndarray, "row"]:
+) -> Float64[np.ndarray, " row"]:
     """Distance of a block: from the origin, or the sum over findings of the nearest class, less the background's."""
     common = _squared(_times(centred.copy(), whitening["background"])) if "background" in whitening else None
     white = _times(centred, whitening["whitening"])
@@ -173,7 +173,7 @@ def _distances(
     n_findings, n_classes, dim = centres.shape
     points = centres.reshape(-1, dim)
     apart = white @ (-2 * points.T) + (_squared(points) + distance[:, None])
-    nearest: Float64[np.ndarray, "row"] = np.maximum(apart, 0.0).reshape(-1, n_findings, n_classes).min(axis=2).sum(axis=1)
+    nearest: Float64[np.ndarray, " row"] = np.maximum(apart, 0.0).reshape(-1, n_findings, n_classes).min(axis=2).sum(axis=1)
     return nearest if common is None else nearest - n_findings * common
 
 
@@ -183,8 +183,8 @@ def _times(rows: Float64[np.ndarray, "row dim"], upper: Square) -> Float64[np.nd
     return product
 
 
-def _squared(rows: Float64[np.ndarray, "row dim"]) -> Float64[np.ndarray, "row"]:
-    lengths: Float64[np.ndarray, "row"] = np.einsum("ij,ij->i", rows, rows)
+def _squared(rows: Float64[np.ndarray, "row dim"]) -> Float64[np.ndarray, " row"]:
+    lengths: Float64[np.ndarray, " row"] = np.einsum("ij,ij->i", rows, rows)
     return lengths
 
 
@@ -224,7 +224,7 @@ def ledoit_wolf_shrinkage(centred: Features) -> float:
     return scatter(table, np.zeros(table.shape[1])).shrinkage()
 
 
-def scatter(features: Features, mean: Float64[np.ndarray, "dim"]) -> Scatter:
+def scatter(features: Features, mean: Float64[np.ndarray, " dim"]) -> Scatter:
     """Scatter of all rows around one mean, in blocks."""
     product, fourth = np.zeros((len(mean),) * 2), 0.0
     for rows in row_blocks(len(features)):
@@ -279,7 +279,7 @@ class _Classes:
         column[known] = number
         return cls(column[:, None], len(names))
 
-    def means(self, features: Features, mean: Float64[np.ndarray, "dim"]) -> Float64[np.ndarray, "finding class dim"]:
+    def means(self, features: Features, mean: Float64[np.ndarray, " dim"]) -> Float64[np.ndarray, "finding class dim"]:
         """Means of the classes, from `mean`; a finding with one of its two classes only has that mean twice."""
         n_findings = self.codes.shape[1]
         counts = self._counts()
@@ -292,7 +292,7 @@ class _Classes:
         means[lacking] = means[:, ::-1][lacking]
         return np.asarray(means)
 
-    def within_one(self, features: Features, mean: Float64[np.ndarray, "dim"], means: Float64[np.ndarray, "class dim"]) -> Scatter:
+    def within_one(self, features: Features, mean: Float64[np.ndarray, " dim"], means: Float64[np.ndarray, "class dim"]) -> Scatter:
         """Scatter of the known cases of one column, each around the mean of its own class."""
         product, fourth, n = np.zeros((len(mean),) * 2), 0.0, 0
         for rows in row_blocks(len(features)):
@@ -304,7 +304,7 @@ class _Classes:
         return Scatter(n, n - self.n_classes, product, fourth)
 
     def within_findings(
-        self, features: Features, mean: Float64[np.ndarray, "dim"], means: Float64[np.ndarray, "finding class dim"]
+        self, features: Features, mean: Float64[np.ndarray, " dim"], means: Float64[np.ndarray, "finding class dim"]
     ) -> Scatter:
         """Mean over findings of the scatter within their two classes: one product of matrices, not one a finding."""
         counts = self._counts()
@@ -324,7 +324,7 @@ class _Classes:
         return np.asarray(counts, dtype=np.float64)
 
 
-def _class_numbers(labels: Labels) -> Float64[np.ndarray, "case"]:
+def _class_numbers(labels: Labels) -> Float64[np.ndarray, " case"]:
     """Class numbers as floats, NaN where unknown (-1 or NaN)."""
     numbers = np.array(labels, dtype=np.float64)
     numbers[numbers == -1] = np.nan

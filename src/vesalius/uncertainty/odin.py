@@ -98,7 +98,7 @@ def odin_score(images: Images, logits_of: LogitsOf, gradient_of: GradientOf, opt
 
 def perturb(
     images: Images, logits_of: LogitsOf, gradient_of: GradientOf, options: OdinOptions
-) -> tuple[Images, Bool[np.ndarray, "case"]]:
+) -> tuple[Images, Bool[np.ndarray, " case"]]:
     """The images after the step, in their own number type, and where it could be taken; for other scores after ODIN's step.
 
     Raises:
@@ -126,12 +126,12 @@ def loss_gradient(scaled: Float64[np.ndarray, "case finding"], form: LogitForm) 
     return np.asarray(np.where(scaled >= 0, -1.0, 1.0) * size / (1 + size))
 
 
-def _evidence(scaled: Float64[np.ndarray, "case finding"], options: OdinOptions) -> Float64[np.ndarray, "case"]:
+def _evidence(scaled: Float64[np.ndarray, "case finding"], options: OdinOptions) -> Float64[np.ndarray, " case"]:
     if options.form == "softmax" or options.evidence == "max":
         return greatest_probability(scaled, options.form)
     if options.evidence == "both-states":
         scaled = np.abs(scaled)
-    total: Float64[np.ndarray, "case"] = np.exp(-np.logaddexp(0.0, -scaled)).sum(axis=1)
+    total: Float64[np.ndarray, " case"] = np.exp(-np.logaddexp(0.0, -scaled)).sum(axis=1)
     return total
 
 

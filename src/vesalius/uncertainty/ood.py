@@ -109,7 +109,7 @@ class OodGate:
         logits: Real[np.ndarray, "case finding"],
         *,
         labels: Labels | None = None,
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits the scores and their threshold on the calibration split only.
 
@@ -173,9 +173,9 @@ class OodGate:
         finite = np.isfinite(x).all(axis=1) & np.isfinite(z).all(axis=1)
         return np.where(finite, joined, np.inf)
 
-    def is_out(self, features: Real[np.ndarray, "case dim"], logits: Real[np.ndarray, "case finding"]) -> Bool[np.ndarray, "case"]:
+    def is_out(self, features: Real[np.ndarray, "case dim"], logits: Real[np.ndarray, "case finding"]) -> Bool[np.ndarray, " case"]:
         """True where the score is above the threshold: the case must not be answered."""
-        out: Bool[np.ndarray, "case"] = ~(self.score(features, logits) <= self.threshold)
+        out: Bool[np.ndarray, " case"] = ~(self.score(features, logits) <= self.threshold)
         return out
 
     def state(self) -> dict[str, np.ndarray]:

@@ -98,9 +98,9 @@ class OodTable:
 
 
 def fpr_at_tpr(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    weights: Real[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    weights: Real[np.ndarray, " case"] | None = None,
     *,
     tpr: float = _TPR,
 ) -> float:
@@ -123,8 +123,8 @@ def fpr_at_tpr(
 
 
 def ood_metrics(
-    in_scores: Real[np.ndarray, "home"],
-    out_scores: Real[np.ndarray, "foreign"],
+    in_scores: Real[np.ndarray, " home"],
+    out_scores: Real[np.ndarray, " foreign"],
     *,
     patients: tuple[Patients | None, Patients | None] | None = None,
     resamples: int = 1000,
@@ -159,8 +159,8 @@ def ood_metrics(
 
 
 def ood_table(
-    in_scores: Real[np.ndarray, "home"],
-    out_scores: Mapping[str, Real[np.ndarray, "_"]],
+    in_scores: Real[np.ndarray, " home"],
+    out_scores: Mapping[str, Real[np.ndarray, " _"]],
     *,
     distances: Mapping[str, Distance] | None = None,
     in_labels: Shaped[np.ndarray, "home finding"] | None = None,
@@ -212,7 +212,7 @@ def ood_table(
 
 
 def _mean_rows(
-    rows: Sequence[OodRow], draws: Sequence[dict[str, Float64[np.ndarray, "draw"]]], plan: PatientResamples
+    rows: Sequence[OodRow], draws: Sequence[dict[str, Float64[np.ndarray, " draw"]]], plan: PatientResamples
 ) -> list[OodRow]:
     """The mean over the groups of each distance, for each part of home, resample by resample."""
     means = []
@@ -227,8 +227,8 @@ def _mean_rows(
     return means
 
 
-def _parts_of_home(labels: Shaped[np.ndarray, "home finding"] | None, n: int) -> dict[Against, Bool[np.ndarray, "home"]]:
-    every: dict[Against, Bool[np.ndarray, "home"]] = {"all": np.ones(n, dtype=bool)}
+def _parts_of_home(labels: Shaped[np.ndarray, "home finding"] | None, n: int) -> dict[Against, Bool[np.ndarray, " home"]]:
+    every: dict[Against, Bool[np.ndarray, " home"]] = {"all": np.ones(n, dtype=bool)}
     if labels is None:
         return every
     truth = known_labels(labels)
@@ -237,7 +237,7 @@ def _parts_of_home(labels: Shaped[np.ndarray, "home finding"] | None, n: int) ->
     return {**every, "no finding": (truth == 0).all(axis=1), "with findings": (truth == 1).any(axis=1)}
 
 
-def _column(home: Bool[np.ndarray, "home"], places: Shaped[np.ndarray, "case"], group: int) -> Float64[np.ndarray, "case"]:
+def _column(home: Bool[np.ndarray, " home"], places: Shaped[np.ndarray, " case"], group: int) -> Float64[np.ndarray, " case"]:
     """1 for the images of a group, 0 for the chosen films of home, NaN for every other case."""
     truth = np.where(places == group, 1.0, np.nan)
     truth[: len(home)][home] = 0.0
@@ -245,7 +245,7 @@ def _column(home: Bool[np.ndarray, "home"], places: Shaped[np.ndarray, "case"], 
 
 
 def _plan(
-    parts: Sequence[Float64[np.ndarray, "_"]], patients: Sequence[Patients | None], resamples: int, seed: int
+    parts: Sequence[Float64[np.ndarray, " _"]], patients: Sequence[Patients | None], resamples: int, seed: int
 ) -> PatientResamples:
     """One plan over home and every group; a case without a patient is a patient of its own."""
     owners: list[str] = []
@@ -258,8 +258,8 @@ def _plan(
 
 
 def _draws(
-    truth: Float64[np.ndarray, "case column"], scores: Float64[np.ndarray, "case"], plan: PatientResamples
-) -> list[dict[str, Float64[np.ndarray, "draw"]]]:
+    truth: Float64[np.ndarray, "case column"], scores: Float64[np.ndarray, " case"], plan: PatientResamples
+) -> list[dict[str, Float64[np.ndarray, " draw"]]]:
     """Every figure of each column (1 foreign, 0 home, NaN neither) on the sample (first) and on every resample."""
     table = np.repeat(scores[:, None], truth.shape[1], axis=1)
     auroc, aupr_out = ranking_draws(truth, table, plan)
@@ -271,8 +271,8 @@ def _draws(
 
 
 def _fpr_draws(
-    labels: Float64[np.ndarray, "case"], scores: Float64[np.ndarray, "case"], plan: PatientResamples
-) -> Float64[np.ndarray, "draw"]:
+    labels: Float64[np.ndarray, " case"], scores: Float64[np.ndarray, " case"], plan: PatientResamples
+) -> Float64[np.ndarray, " draw"]:
     """FPR at 95 % TPR on the sample (first) and on every resample; sorted once."""
     known = ~np.isnan(labels)
     truth, numbers, _ = known_cases(labels[known], scores[known])
@@ -286,7 +286,7 @@ def _fpr_draws(
     return np.asarray(draws)
 
 
-def _fpr(positive: Float64[np.ndarray, "block"], negative: Float64[np.ndarray, "block"], tpr: float) -> float:
+def _fpr(positive: Float64[np.ndarray, " block"], negative: Float64[np.ndarray, " block"], tpr: float) -> float:
     """From the weights in each block of tied scores, best first. Whole counts: k / n is the float nearest to that share."""
     found, passed = np.cumsum(positive), np.cumsum(negative)
     if not (found.size and found[-1] and passed[-1]):
@@ -295,8 +295,8 @@ def _fpr(positive: Float64[np.ndarray, "block"], negative: Float64[np.ndarray, "
 
 
 def _metrics(
-    truth: Float64[np.ndarray, "case"],
-    draws: Mapping[str, Float64[np.ndarray, "draw"]],
+    truth: Float64[np.ndarray, " case"],
+    draws: Mapping[str, Float64[np.ndarray, " draw"]],
     plan: PatientResamples,
     confidence: float = 0.95,
 ) -> OodMetrics:

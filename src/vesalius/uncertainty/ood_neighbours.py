@@ -15,7 +15,7 @@ from vesalius.errors import NotEstimable, NotFitted, ShapeMismatch, ValueOutOfRa
 from vesalius.uncertainty.mahalanobis import scatter
 from vesalius.uncertainty.ood_scores import Features, Labels, LogitForm, Logits, Scores, as_table, evidence, finite_rows, middles
 
-Head = tuple[Real[np.ndarray, "finding dim"], Real[np.ndarray, "finding"]]
+Head = tuple[Real[np.ndarray, "finding dim"], Real[np.ndarray, " finding"]]
 
 _PRODUCTS = 4_000_000  # distances held at a time (32 MB): memory stays flat, whatever the number of cases
 _CLOSE = 1e-6  # squared distances under this are taken again from the differences, where rounding would show
@@ -221,7 +221,7 @@ class ViM:
         self._arrays = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
         return self
 
-    def _evidence(self, logits: Float64[np.ndarray, "case finding"], centre: Float64[np.ndarray, "finding"]) -> Scores:
+    def _evidence(self, logits: Float64[np.ndarray, "case finding"], centre: Float64[np.ndarray, " finding"]) -> Scores:
         return evidence(logits - centre, self.form, both_states=self.form == "multi-label")
 
 
@@ -231,7 +231,7 @@ def _usual_dim(n_cases: int, n_dims: int) -> int:
 
 
 def _outside(
-    features: Float64[np.ndarray, "case dim"], origin: Float64[np.ndarray, "dim"], n_directions: int
+    features: Float64[np.ndarray, "case dim"], origin: Float64[np.ndarray, " dim"], n_directions: int
 ) -> Float64[np.ndarray, "dim rest"]:
     """Directions other than the `n_directions` in which the features are widest around the origin."""
     if n_directions >= len(origin):
@@ -240,7 +240,9 @@ def _outside(
     return np.ascontiguousarray(directions[:, : len(origin) - n_directions])
 
 
-def _where_head_is_silent(weight: Real[np.ndarray, "finding dim"], bias: Real[np.ndarray, "finding"]) -> Float64[np.ndarray, "dim"]:
+def _where_head_is_silent(
+    weight: Real[np.ndarray, "finding dim"], bias: Real[np.ndarray, " finding"]
+) -> Float64[np.ndarray, " dim"]:
     """The point nearest to 0 at which the last layer answers 0 for every class, in the least-squares sense."""
     w, b = np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64)
     if w.ndim != 2 or b.shape != w.shape[:1]:
@@ -256,8 +258,8 @@ def _directions(features: Float64[np.ndarray, "case dim"]) -> Float64[np.ndarray
 
 
 def _kth_distance(
-    block: Float64[np.ndarray, "row dim"], films: Float64[np.ndarray, "case dim"], sizes: Float64[np.ndarray, "case"], k: int
-) -> Float64[np.ndarray, "row"]:
+    block: Float64[np.ndarray, "row dim"], films: Float64[np.ndarray, "case dim"], sizes: Float64[np.ndarray, " case"], k: int
+) -> Float64[np.ndarray, " row"]:
     """Distance from the k-th nearest: |x|^2 - 2 x'y + |y|^2, and the differences themselves where that would be mostly rounding."""
     squared = block @ films.T
     squared *= -2

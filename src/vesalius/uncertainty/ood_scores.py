@@ -75,7 +75,7 @@ class Energy:
         if centred and form == "softmax":
             raise ValueOutOfRange("the centred energy is for findings by themselves; leave centred out for a softmax")
         self.temperature, self.form, self.centred = float(temperature), form, centred
-        self._centre: Float64[np.ndarray, "finding"] | None = None
+        self._centre: Float64[np.ndarray, " finding"] | None = None
 
     def fit(self, features: Features | None, logits: Logits, labels: Labels | None = None) -> Self:
         """Learns the middle of each finding, for the centred form; features are not used, unknown labels neither.
@@ -184,30 +184,30 @@ class MaxProbability(MaxLogit):
 
 def evidence(
     scaled: Float64[np.ndarray, "case finding"], form: LogitForm, *, both_states: bool = False
-) -> Float64[np.ndarray, "case"]:
+) -> Float64[np.ndarray, " case"]:
     """Minus the energy of z / T, in units of T: logsumexp (softmax), sum of softplus, or that over both states of each finding."""
     if form == "softmax":
         top = scaled.max(axis=1)
-        total: Float64[np.ndarray, "case"] = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        total: Float64[np.ndarray, " case"] = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
         return total
     size = np.abs(scaled)
     # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); both states, log(2 cosh(z / 2)), share the second part.
     support = (size / 2 if both_states else np.maximum(scaled, 0.0)) + np.log1p(np.exp(-size))
-    joint: Float64[np.ndarray, "case"] = support.sum(axis=1)
+    joint: Float64[np.ndarray, " case"] = support.sum(axis=1)
     return joint
 
 
-def greatest_probability(scaled: Float64[np.ndarray, "case finding"], form: LogitForm) -> Float64[np.ndarray, "case"]:
+def greatest_probability(scaled: Float64[np.ndarray, "case finding"], form: LogitForm) -> Float64[np.ndarray, " case"]:
     """Greatest probability of z / T: of the softmax over classes, or of each finding by itself."""
     top = scaled.max(axis=1)
     if form == "softmax":
-        share: Float64[np.ndarray, "case"] = 1.0 / np.exp(scaled - top[:, None]).sum(axis=1)
+        share: Float64[np.ndarray, " case"] = 1.0 / np.exp(scaled - top[:, None]).sum(axis=1)
         return share
-    sigmoid: Float64[np.ndarray, "case"] = np.exp(-np.logaddexp(0.0, -top))
+    sigmoid: Float64[np.ndarray, " case"] = np.exp(-np.logaddexp(0.0, -top))
     return sigmoid
 
 
-def middles(logits: Float64[np.ndarray, "case finding"], labels: Labels | None) -> Float64[np.ndarray, "finding"]:
+def middles(logits: Float64[np.ndarray, "case finding"], labels: Labels | None) -> Float64[np.ndarray, " finding"]:
     """Middle between the mean logits of present and absent cases; 0 where there are no labels, or of one kind only.
 
     Raises:
@@ -238,14 +238,14 @@ def as_table(values: Real[np.ndarray, "..."], name: str) -> Float64[np.ndarray, 
     return table
 
 
-def finite_rows(values: Real[np.ndarray, "..."], name: str) -> tuple[Float64[np.ndarray, "case column"], Bool[np.ndarray, "case"]]:
+def finite_rows(values: Real[np.ndarray, "..."], name: str) -> tuple[Float64[np.ndarray, "case column"], Bool[np.ndarray, " case"]]:
     """Float64 of a table, with 0 for each row that is not finite, and which rows are."""
     table = as_table(values, name)
-    finite: Bool[np.ndarray, "case"] = np.asarray(np.isfinite(table).all(axis=1))
+    finite: Bool[np.ndarray, " case"] = np.asarray(np.isfinite(table).all(axis=1))
     return np.where(finite[:, None], table, 0.0), finite
 
 
-def _foreign(scores: Scores, finite: Bool[np.ndarray, "case"]) -> Scores:
+def _foreign(scores: Scores, finite: Bool[np.ndarray, " case"]) -> Scores:
     return np.where(finite, scores, np.inf)
 
 

@@ -45,9 +45,9 @@ class ChoicePool:
     """
 
     shares: Float64[np.ndarray, "choice view cell"]
-    truth: Int64[np.ndarray, "cell"]
-    case: Int64[np.ndarray, "cell"]
-    weight: Float64[np.ndarray, "cell"]
+    truth: Int64[np.ndarray, " cell"]
+    case: Int64[np.ndarray, " cell"]
+    weight: Float64[np.ndarray, " cell"]
 
     def known(self) -> ChoicePool:
         """Returns the pool without cells of unknown truth."""
@@ -89,7 +89,7 @@ class ChoicePool:
         logs -= logs.max(axis=0)
         return np.asarray(logs - np.log(np.exp(logs).sum(axis=0)))
 
-    def likelihoods(self, total: Float64[np.ndarray, "choice cell"], exponent: float) -> Float64[np.ndarray, "cell"]:
+    def likelihoods(self, total: Float64[np.ndarray, "choice cell"], exponent: float) -> Float64[np.ndarray, " cell"]:
         """Log likelihood of each cell's truth; 0 where unknown."""
         logs = self.log_probabilities(total, exponent)
         picked = np.take_along_axis(logs, np.maximum(self.truth, 0)[None], axis=0)[0]
@@ -98,8 +98,8 @@ class ChoicePool:
 
 def best_exponents(
     totals: Float64[np.ndarray, "choice view cell"],
-    truth: Int64[np.ndarray, "cell"],
-    weight: Float64[np.ndarray, "cell"],
+    truth: Int64[np.ndarray, " cell"],
+    weight: Float64[np.ndarray, " cell"],
     start: float,
 ) -> tuple[ViewValues, ViewValues]:
     """Greatest weighted mean of log(total_truth^b / sum total^b), for each view, and the exponents b in SLOPE_RANGE that reach it.
@@ -132,7 +132,7 @@ def best_exponents(
 
 
 def _rise(
-    logs: Float64[np.ndarray, "choice view cell"], weight: Float64[np.ndarray, "cell"], picked: ViewValues, exponent: ViewValues
+    logs: Float64[np.ndarray, "choice view cell"], weight: Float64[np.ndarray, " cell"], picked: ViewValues, exponent: ViewValues
 ) -> tuple[ViewValues, ViewValues, ViewValues]:
     """Value, slope and curvature of the objective at each view's exponent."""
     powers = np.exp(exponent[:, None] * logs)
@@ -209,7 +209,7 @@ class NumberPool:
         return np.where(np.isnan(error), 0.0, density)
 
     def mean_and_variance(
-        self, total: Float64[np.ndarray, "term *axes"]
+        self, total: Float64[np.ndarray, " term *axes"]
     ) -> tuple[Float64[np.ndarray, "*axes"], Float64[np.ndarray, "*axes"]]:
         """Mean error and variance of a policy's sum, before the factor: among views, of the views, and the floor."""
         views, error, square, variance = total
@@ -235,9 +235,9 @@ def _counted(policy: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 
 def per_case(
-    values: Float64[np.ndarray, "cell"],
-    weight: Float64[np.ndarray, "cell"],
-    case: Int64[np.ndarray, "cell"],
+    values: Float64[np.ndarray, " cell"],
+    weight: Float64[np.ndarray, " cell"],
+    case: Int64[np.ndarray, " cell"],
     n_cases: int,
 ) -> Float64[np.ndarray, "case two"]:
     """Weighted sum and weight of each case: their ratio over any resample of cases is the objective there."""
@@ -247,5 +247,5 @@ def per_case(
 def lowest_of_the_best(objectives: ViewValues) -> int:
     """Number of the best candidate; of those that differ by rounding only, the lowest."""
     best = objectives.max()
-    tied: Bool[np.ndarray, "view"] = objectives >= best - 1e-12 * (1 + abs(best))
+    tied: Bool[np.ndarray, " view"] = objectives >= best - 1e-12 * (1 + abs(best))
     return int(np.flatnonzero(tied)[0])

@@ -88,7 +88,7 @@ def _maps(predictions: Predictions, labels: Labels | None, class_axis: bool) -> 
     return ChoicePool(np.concatenate(shares, axis=2), np.concatenate(truths), case, np.concatenate(weights) / max(1, used))
 
 
-def _image_shares(z: Float64[np.ndarray, "view *answer"], class_axis: bool) -> Float64[np.ndarray, "choice view voxel"]:
+def _image_shares(z: Float64[np.ndarray, " view *answer"], class_axis: bool) -> Float64[np.ndarray, "choice view voxel"]:
     """Probabilities of one image's voxels; 0 for every choice where a logit is NaN: unseen."""
     if not len(z) or np.isinf(z).any():
         raise ValueOutOfRange("a map holds no view, or infinite logits; expected finite logits, NaN where a view did not see")

@@ -22,8 +22,8 @@ Shares = Float64[np.ndarray, "finding"]
 
 def shift_prevalence(
     probabilities: Real[np.ndarray, "case finding"],
-    calibration_prevalence: Real[np.ndarray, "finding"],
-    target_prevalence: Real[np.ndarray, "finding"],
+    calibration_prevalence: Real[np.ndarray, " finding"],
+    target_prevalence: Real[np.ndarray, " finding"],
 ) -> Float64[np.ndarray, "case finding"]:
     """Probabilities as they would be at the target prevalence: the odds times (odds of target / odds of calibration).
 
@@ -50,7 +50,7 @@ def shift_prevalence(
     return moved
 
 
-def log_odds_change(before: Real[np.ndarray, "finding"], after: Real[np.ndarray, "finding"], findings: int) -> Shares:
+def log_odds_change(before: Real[np.ndarray, " finding"], after: Real[np.ndarray, " finding"], findings: int) -> Shares:
     """logit(after) - logit(before), checked.
 
     Raises:
@@ -67,7 +67,7 @@ def log_odds_change(before: Real[np.ndarray, "finding"], after: Real[np.ndarray,
 
 
 def estimate_prevalence(
-    probabilities: Real[np.ndarray, "case finding"], calibration_prevalence: Real[np.ndarray, "finding"], *, steps: int = 2000
+    probabilities: Real[np.ndarray, "case finding"], calibration_prevalence: Real[np.ndarray, " finding"], *, steps: int = 2000
 ) -> Shares:
     """Share present in unlabelled cases, from probabilities that were calibrated elsewhere; each finding by itself.
 
@@ -117,7 +117,7 @@ class PrevalenceShift(Calibrator):
 
     kind = "prevalence-shift"
 
-    def __init__(self, inner: Calibrator, target_prevalence: Real[np.ndarray, "finding"]) -> None:
+    def __init__(self, inner: Calibrator, target_prevalence: Real[np.ndarray, " finding"]) -> None:
         """Says what calibrates, and for which prevalence.
 
         Args:
@@ -132,7 +132,7 @@ class PrevalenceShift(Calibrator):
         self,
         logits: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Fits the inner calibrator and counts the prevalence; labels 1, 0, NaN unknown.
 

@@ -27,10 +27,10 @@ _ROWS = 64  # resamples whose step functions are integrated at a time
 
 
 def evaluate_intervals(
-    targets: Shaped[np.ndarray, "case"],
-    lower: Real[np.ndarray, "case"],
-    upper: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    targets: Shaped[np.ndarray, " case"],
+    lower: Real[np.ndarray, " case"],
+    upper: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     confidence: float,
     resamples: int = 1000,
@@ -62,10 +62,10 @@ def evaluate_intervals(
 
 
 def evaluate_gaussian(
-    targets: Shaped[np.ndarray, "case"],
-    means: Real[np.ndarray, "case"],
-    standard_deviations: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    targets: Shaped[np.ndarray, " case"],
+    means: Real[np.ndarray, " case"],
+    standard_deviations: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     confidence: float = 0.9,
     resamples: int = 1000,
@@ -135,10 +135,10 @@ class QuantileRow:
 
 
 def quantile_calibration_table(
-    targets: Shaped[np.ndarray, "case"],
+    targets: Shaped[np.ndarray, " case"],
     quantiles: Real[np.ndarray, "case level"],
-    levels: Real[np.ndarray, "level"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    levels: Real[np.ndarray, " level"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -174,7 +174,7 @@ def _interval_terms(y: Column, low: Column, high: Column, confidence: float) -> 
     return {"coverage": inside, "width": high - low, "interval_score": interval_scores(y, low, high, confidence)}
 
 
-def _checked(targets: object, *columns: Any) -> tuple[Bool[np.ndarray, "case"], tuple[Float64[np.ndarray, "known"], ...]]:
+def _checked(targets: object, *columns: Any) -> tuple[Bool[np.ndarray, " case"], tuple[Float64[np.ndarray, " known"], ...]]:
     """Where the target is known, and there the targets and the columns."""
     y = np.asarray(targets, dtype=np.float64)
     known = known_targets(y)
@@ -188,7 +188,7 @@ def _checked(targets: object, *columns: Any) -> tuple[Bool[np.ndarray, "case"], 
 
 def _means(
     terms: dict[str, Column],
-    known: Bool[np.ndarray, "case"],
+    known: Bool[np.ndarray, " case"],
     plan: PatientResamples,
     *,
     roots: tuple[str, ...] = (),
@@ -205,7 +205,7 @@ def _means(
     }
 
 
-def _area_draws(places: Column, owners: Any, plan: PatientResamples) -> Float64[np.ndarray, "draw"]:
+def _area_draws(places: Column, owners: Any, plan: PatientResamples) -> Float64[np.ndarray, " draw"]:
     order = np.argsort(places, kind="stable")
     ordered, patient = places[order], owners[order]
     parts = [

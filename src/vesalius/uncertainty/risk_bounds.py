@@ -107,7 +107,7 @@ class RiskTest:
 
 
 def passes_in_order(
-    lost: Float64[np.ndarray, "cut"], units: Float64[np.ndarray, "cut"], target_risk: float, confidence: float, bound: Bound
+    lost: Float64[np.ndarray, " cut"], units: Float64[np.ndarray, " cut"], target_risk: float, confidence: float, bound: Bound
 ) -> RiskTest:
     """Fixed-sequence test: each threshold in turn at the whole level, up to the first that fails.
 
@@ -125,11 +125,11 @@ def passes_in_order(
 
 def losses_of_units(
     answered: Bool[np.ndarray, "cut case"],
-    residuals: Float64[np.ndarray, "case"],
-    unit: Int64[np.ndarray, "case"],
+    residuals: Float64[np.ndarray, " case"],
+    unit: Int64[np.ndarray, " case"],
     n_units: int,
     how: Reduce,
-) -> tuple[Float64[np.ndarray, "cut"], Float64[np.ndarray, "cut"]]:
+) -> tuple[Float64[np.ndarray, " cut"], Float64[np.ndarray, " cut"]]:
     """At each threshold: the sum of the losses of the units with an answer, and how many they are."""
     lost, counted = [], []
     for kept in answered:
@@ -139,7 +139,7 @@ def losses_of_units(
     return np.array(lost, dtype=np.float64), np.array(counted, dtype=np.float64)
 
 
-def even_cuts(uncertainty: Float64[np.ndarray, "case"], limit: int = CUTS) -> Float64[np.ndarray, "cut"]:
+def even_cuts(uncertainty: Float64[np.ndarray, " case"], limit: int = CUTS) -> Float64[np.ndarray, " cut"]:
     """At most `limit` of these values, rising, at even steps of coverage; the greatest is one of them."""
     if not uncertainty.size:
         return np.empty(0)
@@ -147,7 +147,7 @@ def even_cuts(uncertainty: Float64[np.ndarray, "case"], limit: int = CUTS) -> Fl
     return np.unique(ordered[np.ceil(np.linspace(0, 1, min(limit, len(ordered)) + 1)[1:] * len(ordered)).astype(int) - 1])
 
 
-def best_start(lost: Float64[np.ndarray, "cut"], units: Float64[np.ndarray, "cut"], target_risk: float, bound: Bound) -> int:
+def best_start(lost: Float64[np.ndarray, " cut"], units: Float64[np.ndarray, " cut"], target_risk: float, bound: Bound) -> int:
     """Where a sequence of rising coverage should begin: where these units, which will not test it, would pass most easily."""
     if not lost.size:
         return 0

@@ -96,9 +96,9 @@ class RiskControl:
 
     def fit(
         self,
-        uncertainty: Real[np.ndarray, "case"],
-        residuals: Shaped[np.ndarray, "case"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        uncertainty: Real[np.ndarray, " case"],
+        residuals: Shaped[np.ndarray, " case"],
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the threshold on calibration cases; residuals in [0, 1], NaN where the truth is unknown.
 
@@ -171,9 +171,9 @@ class RiskControl:
 
 
 def risk_controlled_threshold(
-    uncertainty: Real[np.ndarray, "case"],
-    residuals: Shaped[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    uncertainty: Real[np.ndarray, " case"],
+    residuals: Shaped[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     target_risk: float,
     confidence: float = 0.9,
@@ -184,7 +184,7 @@ def risk_controlled_threshold(
 
 
 def sgr_threshold(
-    uncertainty: Real[np.ndarray, "case"], residuals: Shaped[np.ndarray, "case"], *, target_risk: float, confidence: float = 0.9
+    uncertainty: Real[np.ndarray, " case"], residuals: Shaped[np.ndarray, " case"], *, target_risk: float, confidence: float = 0.9
 ) -> float:
     """Selection with guaranteed risk: bisection over the cases' own uncertainties, the level shared among the steps; -inf if none.
 
@@ -223,9 +223,9 @@ def sgr_threshold(
 
 
 def rate_controlled_threshold(
-    labels: Shaped[np.ndarray, "case"],
-    scores: Real[np.ndarray, "case"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    labels: Shaped[np.ndarray, " case"],
+    scores: Real[np.ndarray, " case"],
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     sensitivity: float | None = None,
     specificity: float | None = None,
@@ -270,8 +270,8 @@ def rate_controlled_threshold(
 
 
 def _known_units(
-    uncertainty: object, residuals: object, patients: Shaped[np.ndarray, "case"] | None
-) -> tuple[Float64[np.ndarray, "known"], Float64[np.ndarray, "known"], Int64[np.ndarray, "known"], int]:
+    uncertainty: object, residuals: object, patients: Shaped[np.ndarray, " case"] | None
+) -> tuple[Float64[np.ndarray, " known"], Float64[np.ndarray, " known"], Int64[np.ndarray, " known"], int]:
     doubt, loss = np.asarray(uncertainty, dtype=np.float64), np.asarray(residuals, dtype=np.float64)
     if doubt.ndim != 1 or doubt.shape != loss.shape:
         raise ShapeMismatch(f"uncertainty {doubt.shape}, residuals {loss.shape}; expected two equal (case,)")

@@ -71,9 +71,9 @@ class SeedSpread:
 
 def seed_spread(
     metric: Ranking | Metric,
-    labels: Shaped[np.ndarray, "case *axes"],
+    labels: Shaped[np.ndarray, " case *axes"],
     member_logits: Real[np.ndarray, "member case *answer"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     of: Averaging = "logits",
     task: Task = "multilabel",
@@ -126,8 +126,8 @@ def _spread(members: Float64[np.ndarray, "draw member"], ensemble: Draws, n_pati
 
 def _draws(
     metric: Ranking | Metric,
-    labels: Shaped[np.ndarray, "case *axes"],
-    logits: Real[np.ndarray, "case *answer"],
+    labels: Shaped[np.ndarray, " case *axes"],
+    logits: Real[np.ndarray, " case *answer"],
     task: Task,
     plan: PatientResamples,
 ) -> Draws:

@@ -121,7 +121,7 @@ def case_scores(
     return scores
 
 
-def stack_scores(scores: Sequence[SegmentationScores]) -> dict[str, Float64[np.ndarray, "case"]]:
+def stack_scores(scores: Sequence[SegmentationScores]) -> dict[str, Float64[np.ndarray, " case"]]:
     """One column a measure from one class of many cases: what `Combination` and `failure_detection_table` take.
 
     Raises:
@@ -246,7 +246,7 @@ def mean_inside(uncertainty: Real[np.ndarray, "*space"], mask: Bool[np.ndarray, 
     return greatest if greatest > -math.inf else math.nan
 
 
-def volume_variation(volumes: Real[np.ndarray, "member"]) -> float:
+def volume_variation(volumes: Real[np.ndarray, " member"]) -> float:
     """Coefficient of variation of the members' volumes: standard deviation (ddof 0) over mean, 0 or more; 0 where all are empty.
 
     Raises:
@@ -318,7 +318,7 @@ def _slabs(shape: tuple[int, ...], axis: int = 0) -> Iterator[slice]:
         yield slice(start, min(start + thick, shape[axis]))
 
 
-def _around(mask: Bool[np.ndarray, "*space"], reach: Int64[np.ndarray, "axis"]) -> tuple[slice, ...] | None:
+def _around(mask: Bool[np.ndarray, "*space"], reach: Int64[np.ndarray, " axis"]) -> tuple[slice, ...] | None:
     """The box around the mask, grown by the reach inside the grid; None where the mask has no boundary."""
     box = []
     if not mask.any() or mask.all():
@@ -331,7 +331,7 @@ def _around(mask: Bool[np.ndarray, "*space"], reach: Int64[np.ndarray, "axis"]) 
     return tuple(box)
 
 
-def _ball(reach: Int64[np.ndarray, "axis"], steps: Float64[np.ndarray, "axis"], width: float) -> Int64[np.ndarray, "offset axis"]:
+def _ball(reach: Int64[np.ndarray, " axis"], steps: Float64[np.ndarray, " axis"], width: float) -> Int64[np.ndarray, "offset axis"]:
     grid = np.array(list(itertools.product(*(range(-r, r + 1) for r in reach.tolist()))), dtype=np.int64)
     near = ((grid * steps) ** 2).sum(axis=1) <= width**2 * (1 + 1e-12)
     return np.asarray(grid[near])

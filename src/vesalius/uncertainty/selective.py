@@ -52,12 +52,12 @@ class _Line:
 class _Column:
     """The known cases of one finding, and whose they are."""
 
-    labels: Float64[np.ndarray, "known"]
-    p: Float64[np.ndarray, "known"]
-    unit: Int64[np.ndarray, "known"]
+    labels: Float64[np.ndarray, " known"]
+    p: Float64[np.ndarray, " known"]
+    unit: Int64[np.ndarray, " known"]
     n_units: int
 
-    def of(self, rows: Bool[np.ndarray, "known"]) -> _Column:
+    def of(self, rows: Bool[np.ndarray, " known"]) -> _Column:
         return _Column(self.labels[rows], self.p[rows], self.unit[rows], self.n_units)
 
 
@@ -125,7 +125,7 @@ class DecisionPolicy:
         self,
         probabilities: Real[np.ndarray, "case finding"],
         labels: Real[np.ndarray, "case finding"],
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Chooses thresholds and bands on the calibration split; labels 1, 0, NaN unknown.
 
@@ -202,7 +202,7 @@ class DecisionPolicy:
             raise NotFitted("DecisionPolicy is not fitted; call fit(probabilities, labels) on the calibration split first")
         return self._lines
 
-    def _column(self, name: str) -> Float64[np.ndarray, "finding"]:
+    def _column(self, name: str) -> Float64[np.ndarray, " finding"]:
         return np.array([getattr(line, name) for line in self._fitted()], dtype=np.float64)
 
     def _line(self, column: _Column) -> _Line:
@@ -279,7 +279,7 @@ def _band(chosen: _Line, cut: float) -> _Line:
     return replace(chosen, low=float(expit(centre - cut)), high=float(expit(centre + cut)))
 
 
-def _tried(bands: list[_Line], column: _Column) -> tuple[Float64[np.ndarray, "cut"], Float64[np.ndarray, "cut"]]:
+def _tried(bands: list[_Line], column: _Column) -> tuple[Float64[np.ndarray, " cut"], Float64[np.ndarray, " cut"]]:
     """Units with a wrong answer and units with any, under each band."""
     wrong = ((column.p >= bands[0].threshold) != (column.labels == 1)).astype(np.float64)
     answered = np.array([(column.p >= band.high) | (column.p <= band.low) for band in bands])
@@ -287,8 +287,8 @@ def _tried(bands: list[_Line], column: _Column) -> tuple[Float64[np.ndarray, "cu
 
 
 def choose_threshold(
-    labels: Float64[np.ndarray, "known"],
-    probabilities: Float64[np.ndarray, "known"],
+    labels: Float64[np.ndarray, " known"],
+    probabilities: Float64[np.ndarray, " known"],
     rule: Rule,
     *,
     target_sensitivity: float = 0.9,
@@ -319,7 +319,7 @@ def _below(blocks: Blocks, index: int) -> float:
     return middle if lower < middle <= upper else upper
 
 
-def _cut_for_coverage(distance: Float64[np.ndarray, "known"], coverage: float) -> float:
+def _cut_for_coverage(distance: Float64[np.ndarray, " known"], coverage: float) -> float:
     """Distance that keeps at least this share, halfway to the first case that is not kept; 0 keeps all."""
     falling = np.sort(distance)[::-1]
     kept = int(np.ceil(coverage * len(falling) - 1e-9))
@@ -328,7 +328,7 @@ def _cut_for_coverage(distance: Float64[np.ndarray, "known"], coverage: float) -
     return float((last + rest[0]) / 2) if rest.size else 0.0
 
 
-def _cut_for_risk(distance: Float64[np.ndarray, "known"], wrong: Any, risk: float) -> float | None:
+def _cut_for_risk(distance: Float64[np.ndarray, " known"], wrong: Any, risk: float) -> float | None:
     """Least distance whose kept cases have at most this share of errors; None where none have. A plug-in, not a guarantee."""
     curve = risk_coverage(-distance, wrong.astype(np.float64))
     allowed = np.flatnonzero(curve.risk <= risk)

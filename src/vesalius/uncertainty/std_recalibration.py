@@ -41,7 +41,7 @@ class StdRecalibration:
         self.n = 0
 
     def fit(
-        self, means: Real[np.ndarray, "case"], standard_deviations: Real[np.ndarray, "case"], targets: Shaped[np.ndarray, "case"]
+        self, means: Real[np.ndarray, " case"], standard_deviations: Real[np.ndarray, " case"], targets: Shaped[np.ndarray, " case"]
     ) -> Self:
         """Finds the factor on calibration cases; targets NaN are left out.
 
@@ -73,7 +73,7 @@ class StdRecalibration:
             )
         return self._scale
 
-    def calibrate(self, standard_deviations: Real[np.ndarray, "case"]) -> Float64[np.ndarray, "case"]:
+    def calibrate(self, standard_deviations: Real[np.ndarray, " case"]) -> Float64[np.ndarray, " case"]:
         """Recalibrated standard deviations.
 
         Raises:
@@ -123,10 +123,10 @@ class QuantileRecalibration:
 
     def __init__(self) -> None:
         """Makes an unfitted recalibration."""
-        self._errors: Float64[np.ndarray, "calibration"] | None = None
+        self._errors: Float64[np.ndarray, " calibration"] | None = None
 
     def fit(
-        self, means: Real[np.ndarray, "case"], standard_deviations: Real[np.ndarray, "case"], targets: Shaped[np.ndarray, "case"]
+        self, means: Real[np.ndarray, " case"], standard_deviations: Real[np.ndarray, " case"], targets: Shaped[np.ndarray, " case"]
     ) -> Self:
         """Keeps the standardised errors of the calibration cases; targets NaN are left out.
 
@@ -139,7 +139,7 @@ class QuantileRecalibration:
         return self
 
     @property
-    def errors(self) -> Float64[np.ndarray, "calibration"]:
+    def errors(self) -> Float64[np.ndarray, " calibration"]:
         """Sorted standardised errors.
 
         Raises:
@@ -150,7 +150,7 @@ class QuantileRecalibration:
         return self._errors
 
     def calibrate(
-        self, means: Real[np.ndarray, "case"], standard_deviations: Real[np.ndarray, "case"], levels: Real[np.ndarray, "level"]
+        self, means: Real[np.ndarray, " case"], standard_deviations: Real[np.ndarray, " case"], levels: Real[np.ndarray, " level"]
     ) -> Float64[np.ndarray, "case level"]:
         """Quantiles of each case at these levels.
 
@@ -193,8 +193,8 @@ class QuantileRecalibration:
 
 
 def standardised_errors(
-    means: Real[np.ndarray, "case"], standard_deviations: Real[np.ndarray, "case"], targets: Shaped[np.ndarray, "case"]
-) -> Float64[np.ndarray, "known"]:
+    means: Real[np.ndarray, " case"], standard_deviations: Real[np.ndarray, " case"], targets: Shaped[np.ndarray, " case"]
+) -> Float64[np.ndarray, " known"]:
     """(target - mean) / deviation of the cases with a known target.
 
     Raises:

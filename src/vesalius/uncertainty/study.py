@@ -23,7 +23,7 @@ StudyLoss = Literal["hamming", "worst"]
 def label_risk_coverage(
     uncertainty: Real[np.ndarray, "case finding"],
     residuals: Real[np.ndarray, "case finding"],
-    weights: Real[np.ndarray, "case"] | None = None,
+    weights: Real[np.ndarray, " case"] | None = None,
 ) -> list[RiskCoverage | None]:
     """Risk-coverage curve of each finding, each abstaining for itself; None for a finding without a known residual.
 
@@ -43,10 +43,10 @@ def label_risk_coverage(
 
 def study_uncertainty(
     uncertainty: Real[np.ndarray, "case finding"],
-    studies: Shaped[np.ndarray, "case"] | None = None,
+    studies: Shaped[np.ndarray, " case"] | None = None,
     *,
     critical: Sequence[int] | None = None,
-) -> Float64[np.ndarray, "study"]:
+) -> Float64[np.ndarray, " study"]:
     """Uncertainty of the least sure (critical) finding of each study, so that a cut sets aside every study with one unsure finding.
 
     The findings must be on one scale: min(p, 1 - p) is, a distance to thresholds of their own in logits is, raw scores of several
@@ -78,11 +78,11 @@ def study_uncertainty(
 
 def study_residuals(
     residuals: Real[np.ndarray, "case finding"],
-    studies: Shaped[np.ndarray, "case"] | None = None,
+    studies: Shaped[np.ndarray, " case"] | None = None,
     *,
     loss: StudyLoss = "hamming",
     critical: Sequence[int] | None = None,
-) -> Float64[np.ndarray, "study"]:
+) -> Float64[np.ndarray, " study"]:
     """What answering each study costs: mean ("hamming") or greatest ("worst") residual of its known findings.
 
     Args:
@@ -114,14 +114,14 @@ def study_residuals(
         np.maximum.at(found, group, np.where(known, chosen, -np.inf).max(axis=1, initial=-np.inf))
         return np.where(count > 0, found, np.nan)
     total = np.bincount(group, np.where(known, chosen, 0.0).sum(axis=1), n_studies)
-    mean: Float64[np.ndarray, "study"] = np.divide(total, count, out=np.full(n_studies, np.nan), where=count > 0)
+    mean: Float64[np.ndarray, " study"] = np.divide(total, count, out=np.full(n_studies, np.nan), where=count > 0)
     return mean
 
 
 def study_risk_coverage(
     uncertainty: Real[np.ndarray, "case finding"],
     residuals: Real[np.ndarray, "case finding"],
-    studies: Shaped[np.ndarray, "case"] | None = None,
+    studies: Shaped[np.ndarray, " case"] | None = None,
     *,
     loss: StudyLoss = "hamming",
     critical: Sequence[int] | None = None,

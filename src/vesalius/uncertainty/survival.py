@@ -43,8 +43,8 @@ class KaplanMeier:
         survival: Its value from that time on.
     """
 
-    times: Float64[np.ndarray, "step"]
-    survival: Float64[np.ndarray, "step"]
+    times: Float64[np.ndarray, " step"]
+    survival: Float64[np.ndarray, " step"]
 
     def after(self, times: Float64[np.ndarray, "*axes"]) -> Float64[np.ndarray, "*axes"]:
         """P(T > t)."""
@@ -93,7 +93,7 @@ def kaplan_meier(times: Times, events: Events, weights: Weights | None = None, *
 
 
 def event_time_interval(
-    quantiles: Real[np.ndarray, "case level"], levels: Real[np.ndarray, "level"], confidence: float
+    quantiles: Real[np.ndarray, "case level"], levels: Real[np.ndarray, " level"], confidence: float
 ) -> Float64[np.ndarray, "case 2"]:
     """Central interval of the event time from predicted quantiles: those of levels (1 - c) / 2 and (1 + c) / 2.
 
@@ -189,7 +189,7 @@ def evaluate_event_times(
     times: Times,
     events: Events,
     interval: Real[np.ndarray, "case 2"],
-    patients: Shaped[np.ndarray, "case"] | None = None,
+    patients: Shaped[np.ndarray, " case"] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -215,7 +215,7 @@ def evaluate_event_times(
     never = np.full(len(low), np.inf)
     plan = PatientResamples.of(patients, len(low), resamples=resamples, seed=seed)
 
-    def figures(weights: Weights) -> Float64[np.ndarray, "figure"]:
+    def figures(weights: Weights) -> Float64[np.ndarray, " figure"]:
         least, greatest = censored_coverage_bounds(times, events, low, high, weights)
         both = censored_coverage_ipcw(times, events, low, high, weights)
         return np.array([least, greatest, both, censored_coverage_ipcw(times, events, low, never, weights)])

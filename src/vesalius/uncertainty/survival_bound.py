@@ -62,8 +62,8 @@ class SurvivalLowerBound:
             raise ValueOutOfRange(f"horizon is {horizon}; expected a time above 0, or None")
         self.confidence, self.horizon = float(confidence), None if horizon is None else float(horizon)
         self.n = 0
-        self._scores: Float64[np.ndarray, "used"] | None = None
-        self._weights: Float64[np.ndarray, "used"] | None = None
+        self._scores: Float64[np.ndarray, " used"] | None = None
+        self._weights: Float64[np.ndarray, " used"] | None = None
 
     def fit(
         self,
@@ -71,8 +71,8 @@ class SurvivalLowerBound:
         times: Times,
         censoring_times: Times | None = None,
         *,
-        followed: Real[np.ndarray, "case"] | None = None,
-        patients: Shaped[np.ndarray, "case"] | None = None,
+        followed: Real[np.ndarray, " case"] | None = None,
+        patients: Shaped[np.ndarray, " case"] | None = None,
     ) -> Self:
         """Finds the margin on calibration cases.
 
@@ -118,7 +118,7 @@ class SurvivalLowerBound:
         self._weights = 1 / _chances(followed, predicted.shape)[known][order]
         return self
 
-    def predict_bound(self, quantile: Times, *, followed: Real[np.ndarray, "case"] | None = None) -> Float64[np.ndarray, "case"]:
+    def predict_bound(self, quantile: Times, *, followed: Real[np.ndarray, " case"] | None = None) -> Float64[np.ndarray, " case"]:
         """Lower bound of each event time, 0 or later; 0 promises nothing, and is what too few cases give.
 
         Raises:
@@ -137,7 +137,7 @@ class SurvivalLowerBound:
             # The smallest score at which the weight reaches its share of all, the new case's own at infinity counted in.
             place = np.searchsorted(total, self.confidence * (total[-1] + own) * (1 - 1e-12))
             margin = np.append(scores, math.inf)[place]
-        bound: Float64[np.ndarray, "case"] = np.maximum(self._cut(predicted - margin), 0.0)
+        bound: Float64[np.ndarray, " case"] = np.maximum(self._cut(predicted - margin), 0.0)
         return bound
 
     def to_json(self) -> dict[str, Any]:
@@ -166,15 +166,15 @@ class SurvivalLowerBound:
         return bound
 
     @property
-    def _fitted(self) -> Float64[np.ndarray, "used"]:
+    def _fitted(self) -> Float64[np.ndarray, " used"]:
         if self._scores is None:
             raise NotFitted("SurvivalLowerBound is not fitted; call fit(quantile, times) on calibration cases first")
         return self._scores
 
-    def _cut(self, values: Float64[np.ndarray, "case"]) -> Float64[np.ndarray, "case"]:
+    def _cut(self, values: Float64[np.ndarray, " case"]) -> Float64[np.ndarray, " case"]:
         return values if self.horizon is None else np.minimum(values, self.horizon)
 
-    def _long_enough(self, x: Float64[np.ndarray, "case"], censoring_times: Times) -> Bool[np.ndarray, "case"]:
+    def _long_enough(self, x: Float64[np.ndarray, " case"], censoring_times: Times) -> Bool[np.ndarray, " case"]:
         until = np.asarray(censoring_times, dtype=np.float64)
         if until.shape != x.shape:
             raise ShapeMismatch(f"times {x.shape}, censoring times {until.shape}; expected equal (case,)")
@@ -183,18 +183,18 @@ class SurvivalLowerBound:
         if (x > until).any():
             raise ValueOutOfRange("a time lies after its censoring time; times are those of event or censoring, whichever is first")
         assert self.horizon is not None
-        reached: Bool[np.ndarray, "case"] = until >= self.horizon
+        reached: Bool[np.ndarray, " case"] = until >= self.horizon
         return reached
 
 
-def _finite(values: Times, what: str) -> Float64[np.ndarray, "case"]:
+def _finite(values: Times, what: str) -> Float64[np.ndarray, " case"]:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise ValueOutOfRange(f"{what} {numbers.shape}; expected one finite number a case")
     return numbers
 
 
-def _chances(followed: Real[np.ndarray, "case"], shape: tuple[int, ...]) -> Float64[np.ndarray, "case"]:
+def _chances(followed: Real[np.ndarray, " case"], shape: tuple[int, ...]) -> Float64[np.ndarray, " case"]:
     chance = np.asarray(followed, dtype=np.float64)
     if chance.shape != shape:
         raise ShapeMismatch(f"followed {chance.shape}; expected one chance a case: {shape}")

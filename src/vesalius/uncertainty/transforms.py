@@ -159,7 +159,7 @@ class Affine(Transform):
     @abstractmethod
     def _matrix(self) -> Float64[np.ndarray, "space space"]: ...
 
-    def _offset(self) -> Float64[np.ndarray, "space"]:
+    def _offset(self) -> Float64[np.ndarray, " space"]:
         return np.zeros(self.dimensions)
 
     def _forward(self, array: Array, order: int, padding: Padding) -> Array:
@@ -172,7 +172,7 @@ class Affine(Transform):
         self,
         array: Array,
         matrix: Float64[np.ndarray, "space space"],
-        moved: Float64[np.ndarray, "space"],
+        moved: Float64[np.ndarray, " space"],
         order: int,
         padding: Padding,
     ) -> Array:
@@ -210,7 +210,7 @@ class Shift(Affine):
     def _matrix(self) -> Float64[np.ndarray, "space space"]:
         return np.eye(len(self.voxels))
 
-    def _offset(self) -> Float64[np.ndarray, "space"]:
+    def _offset(self) -> Float64[np.ndarray, " space"]:
         return np.array(self.voxels, dtype=np.float64)
 
 

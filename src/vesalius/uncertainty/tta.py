@@ -39,7 +39,7 @@ class TtaAnswer:
             front: 0 where all answers are empty, NaN for answers below 0 (logits have no volume) or with no voxel seen by all.
     """
 
-    values: Float64[np.ndarray, "view *answer"]
+    values: Float64[np.ndarray, " view *answer"]
     mean: Float64[np.ndarray, "*answer"]
     std: Float64[np.ndarray, "*answer"]
     n_seen: Int64[np.ndarray, "*answer"]
@@ -107,7 +107,7 @@ def predict_pool(
     space: Literal[2, 3] = 2,
     interpolation: Interpolation = "linear",
     allow_laterality_unsafe: bool = False,
-) -> Float64[np.ndarray, "view case *answer"] | list[Float64[np.ndarray, "view *answer"]]:
+) -> Float64[np.ndarray, "view case *answer"] | list[Float64[np.ndarray, " view *answer"]]:
     """The model's answers to every view of every image, as `GreedyPolicySearch.fit` takes them.
 
     Returns:
@@ -169,13 +169,13 @@ def _join_maps(looks: Sequence[_Look]) -> TtaAnswer:
     return TtaAnswer(values, mean, std, n_seen, mode, _volume_variation(values, np.asarray(seen.all(axis=0)), space))
 
 
-def _masked_mean(values: Float64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "view *answer"]) -> Answer:
+def _masked_mean(values: Float64[np.ndarray, " view *answer"], seen: Bool[np.ndarray, " view *answer"]) -> Answer:
     """Mean over the views that saw; NaN where none did."""
     total, count = np.where(seen, values, 0.0).sum(axis=0), seen.sum(axis=0)
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
-def _mode(labels: Int64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "view *answer"]) -> Int64[np.ndarray, "*answer"]:
+def _mode(labels: Int64[np.ndarray, " view *answer"], seen: Bool[np.ndarray, " view *answer"]) -> Int64[np.ndarray, "*answer"]:
     """The label with most votes in each place, the lowest of equals; -1 where nobody saw."""
     best, most = np.full(labels.shape[1:], -1, dtype=np.int64), np.zeros(labels.shape[1:], dtype=np.int64)
     for label in np.unique(labels):
@@ -185,7 +185,7 @@ def _mode(labels: Int64[np.ndarray, "view *answer"], seen: Bool[np.ndarray, "vie
 
 
 def _volume_variation(
-    values: Float64[np.ndarray, "view *answer"], seen_by_all: Bool[np.ndarray, "*answer"], space: int
+    values: Float64[np.ndarray, " view *answer"], seen_by_all: Bool[np.ndarray, "*answer"], space: int
 ) -> Float64[np.ndarray, "*front"]:
     axes = tuple(range(-space, 0))
     volumes = np.where(seen_by_all, values, 0.0).sum(axis=axes)
@@ -195,7 +195,7 @@ def _volume_variation(
     return np.asarray(np.where(meaningless, np.nan, ratio))
 
 
-def _deviation(values: Float64[np.ndarray, "view *answer"]) -> Float64[np.ndarray, "*answer"]:
+def _deviation(values: Float64[np.ndarray, " view *answer"]) -> Float64[np.ndarray, "*answer"]:
     return np.asarray((values - values[0]).std(axis=0))
 
 

@@ -16,8 +16,8 @@ Reduce = Literal["worst", "mean"]
 
 
 def number_units(
-    names: Shaped[np.ndarray, "case"] | None, n_cases: int, what: str = "patients"
-) -> tuple[Int64[np.ndarray, "case"], int]:
+    names: Shaped[np.ndarray, " case"] | None, n_cases: int, what: str = "patients"
+) -> tuple[Int64[np.ndarray, " case"], int]:
     """Number of each case's unit, in the order of `np.unique(names)`, and how many units there are; None makes each case its own.
 
     Raises:
@@ -33,8 +33,8 @@ def number_units(
 
 
 def known_units(
-    names: Shaped[np.ndarray, "case"] | None, known: Bool[np.ndarray, "case"], what: str = "patients"
-) -> tuple[Int64[np.ndarray, "known"], int]:
+    names: Shaped[np.ndarray, " case"] | None, known: Bool[np.ndarray, " case"], what: str = "patients"
+) -> tuple[Int64[np.ndarray, " known"], int]:
     """As `number_units`, for the known cases only: units without one are not counted.
 
     Raises:
@@ -45,8 +45,8 @@ def known_units(
 
 
 def reduce_units(
-    values: Float64[np.ndarray, "case"], unit: Int64[np.ndarray, "case"], n_units: int, how: Reduce
-) -> Float64[np.ndarray, "unit"]:
+    values: Float64[np.ndarray, " case"], unit: Int64[np.ndarray, " case"], n_units: int, how: Reduce
+) -> Float64[np.ndarray, " unit"]:
     """Greatest ("worst") or mean value of each unit's cases; NaN for a unit without a case."""
     if how == "worst":
         worst = np.full(n_units, -np.inf)
@@ -59,13 +59,13 @@ def reduce_units(
 
 
 def part_of_units(
-    unit: Int64[np.ndarray, "case"],
+    unit: Int64[np.ndarray, " case"],
     n_units: int,
     rows: Float64[np.ndarray, "case column"],
     *,
     share: float,
     seed: int,
-) -> Bool[np.ndarray, "case"]:
+) -> Bool[np.ndarray, " case"]:
     """True for the cases of a random share of the units; whole units stay together.
 
     Cases that are their own unit are first put in the order of their content, so the same cases in another order are split alike.
@@ -73,9 +73,9 @@ def part_of_units(
     drawn = np.zeros(n_units, dtype=bool)
     drawn[np.random.default_rng(seed).permutation(n_units)[: round(share * n_units)]] = True
     if n_units < len(unit):  # named patients are numbered in the order of their names
-        of_patient: Bool[np.ndarray, "case"] = drawn[unit]
+        of_patient: Bool[np.ndarray, " case"] = drawn[unit]
         return of_patient
     place = np.empty(n_units, dtype=np.int64)
     place[np.lexsort(rows.T)] = np.arange(n_units)
-    mine: Bool[np.ndarray, "case"] = drawn[place]
+    mine: Bool[np.ndarray, " case"] = drawn[place]
     return mine

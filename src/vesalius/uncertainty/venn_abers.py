@@ -11,8 +11,8 @@ from jaxtyping import Float64
 
 Column = Float64[np.ndarray, "case"]
 Table = Float64[np.ndarray, "score"]
-AbsentSteps = tuple[Float64[np.ndarray, "start"], Float64[np.ndarray, "start"]]
-PresentSteps = tuple[Float64[np.ndarray, "end"], Float64[np.ndarray, "end"]]
+AbsentSteps = tuple[Float64[np.ndarray, " start"], Float64[np.ndarray, " start"]]
+PresentSteps = tuple[Float64[np.ndarray, " end"], Float64[np.ndarray, " end"]]
 Point = tuple[float, float]
 
 

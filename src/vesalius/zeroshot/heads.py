@@ -54,7 +54,7 @@ class TextTable:
         rows: From sentence to its unit vector.
     """
 
-    rows: Mapping[str, Float32[np.ndarray, "dim"]]
+    rows: Mapping[str, Float32[np.ndarray, " dim"]]
 
     def of(self, texts: Sequence[str]) -> Float32[np.ndarray, "text dim"]:
         """Returns the rows of sentences.
@@ -114,7 +114,7 @@ def embed_texts(model: ImageTextModel, encode: Encode, texts: Iterable[str]) -> 
     wanted = list(dict.fromkeys(texts))
     tokens, mask = encode(wanted)
     lengths = mask.sum(axis=1)
-    rows: dict[str, Float32[np.ndarray, "dim"]] = {}
+    rows: dict[str, Float32[np.ndarray, " dim"]] = {}
     place = model.log_scale.device
     with torch.inference_mode():
         for length in np.unique(lengths):
@@ -241,12 +241,12 @@ def standardised_score(members: Sequence[Cosines]) -> Float64[np.ndarray, "case 
     return score
 
 
-def _join(rows: Float32[np.ndarray, "text dim"], average: Average) -> Float32[np.ndarray, "dim"]:
-    mean: Float32[np.ndarray, "dim"] = rows.astype(np.float64).mean(axis=0).astype(np.float32)
+def _join(rows: Float32[np.ndarray, "text dim"], average: Average) -> Float32[np.ndarray, " dim"]:
+    mean: Float32[np.ndarray, " dim"] = rows.astype(np.float64).mean(axis=0).astype(np.float32)
     if average == "logits":
         return mean
     length = float(np.linalg.norm(mean))
     if length < 1e-6:
         raise PromptsError("the sentences of a finding cancel out: their mean has no direction; ask with fewer, or average logits")
-    unit: Float32[np.ndarray, "dim"] = (mean / length).astype(np.float32)
+    unit: Float32[np.ndarray, " dim"] = (mean / length).astype(np.float32)
     return unit

@@ -33,8 +33,8 @@ class Pooled:
         patches: How many there were.
     """
 
-    top: dict[int, Float64[np.ndarray, "column"]]
-    mean: Float64[np.ndarray, "column"]
+    top: dict[int, Float64[np.ndarray, " column"]]
+    mean: Float64[np.ndarray, " column"]
     patches: int
 
 
@@ -59,7 +59,7 @@ def pool(scores: Scores | Iterable[Scores], ks: Sequence[int] = DEFAULT_KS, *, h
         raise ValueOutOfRange(f"K of {tuple(ks)}; expected whole numbers of at least 1")
     batches = [scores] if isinstance(scores, np.ndarray) else scores
     kept: Float64[np.ndarray, "patch column"] | None = None
-    total: Float64[np.ndarray, "column"] | float = 0.0
+    total: Float64[np.ndarray, " column"] | float = 0.0
     patches = 0
     for batch in batches:
         rows = _checked(batch, None if kept is None else kept.shape[1])

@@ -79,9 +79,9 @@ class Spread:
         return cls(np.quantile(scores, QUANTILES, axis=0), len(scores))
 
     @property
-    def median(self) -> Float64[np.ndarray, "finding"]:
+    def median(self) -> Float64[np.ndarray, " finding"]:
         """The middle score of each finding: what stands in the answer."""
-        median: Float64[np.ndarray, "finding"] = self.values[SPREAD.index("median")]
+        median: Float64[np.ndarray, " finding"] = self.values[SPREAD.index("median")]
         return median
 
     def to_json(self, findings: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -47,8 +47,8 @@ class RuleAccuracy:
 
 def judge_prompt_sets(
     slides: Sequence[SlideScores] | Mapping[str, Float64[np.ndarray, "slide set name"]],
-    labels: Int[np.ndarray, "slide"],
-    patients: Shaped[np.ndarray, "slide"],
+    labels: Int[np.ndarray, " slide"],
+    patients: Shaped[np.ndarray, " slide"],
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -99,7 +99,7 @@ def tables_of(slides: Iterable[SlideScores]) -> dict[str, Float64[np.ndarray, "s
 def _judge(
     rule: str,
     table: Float64[np.ndarray, "slide set name"],
-    labels: Int64[np.ndarray, "slide"],
+    labels: Int64[np.ndarray, " slide"],
     counts: Float64[np.ndarray, "draw slide"],
     n_patients: int,
 ) -> RuleAccuracy:
@@ -114,7 +114,7 @@ def _judge(
 
 
 def _draw_patients(
-    labels: Int64[np.ndarray, "slide"], patients: Shaped[np.ndarray, "slide"], resamples: int, seed: int
+    labels: Int64[np.ndarray, " slide"], patients: Shaped[np.ndarray, " slide"], resamples: int, seed: int
 ) -> Float64[np.ndarray, "draw slide"]:
     """How often each slide counts: once in the first row, then as often as its patient was drawn among those of its classes."""
     names, number = np.unique(patients, return_inverse=True)

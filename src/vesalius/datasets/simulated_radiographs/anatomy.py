@@ -285,7 +285,7 @@ def _pleura_distance(labels: Labels, spacing_mm: tuple[float, float, float]) -> 
     return distance
 
 
-def _lookup(values: list[int]) -> Bool[np.ndarray, "value"]:
+def _lookup(values: list[int]) -> Bool[np.ndarray, " value"]:
     table = np.zeros(256, bool)
     table[values] = True
     return table
