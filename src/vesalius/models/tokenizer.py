@@ -87,6 +87,7 @@ class Tokenizer:
         self._content = content
         self._inner.no_truncation()
         self._inner.no_padding()
+        self._inner.encode_special_tokens = True  # "[SEP]" typed inside a sentence is a word, and does not end it
         words = self._inner.get_vocab(with_added_tokens=True)
         self.kind = _kind(model)
         self.vocabulary = max(words.values()) + 1

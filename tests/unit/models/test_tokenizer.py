@@ -214,3 +214,14 @@ def test_nothing_to_encode_is_refused() -> None:
     with pytest.raises(ValueOutOfRange):
         tokenizer.encode(["no"], 2)
     assert tokenizer.encode([""], 3).mask.tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("marker", ["[SEP]", "[PAD]", "[MASK]", "<|endoftext|>", "<|startoftext|>", "<end_of_text>", "</s>"])
+def test_a_marker_that_is_typed_in_a_sentence_is_a_word_and_does_not_end_it(kind: TokenizerKind, marker: str) -> None:
+    tokenizer = learn(kind)
+    tokens, mask = tokenizer.encode([f"no {marker} effusion"], 64)
+    inside = tokens[0, 1 : int(mask.sum()) - 1].tolist()
+    plain, length = tokenizer.encode(["no effusion"], 64)
+    assert inside[-1] == plain[0, int(length.sum()) - 2], "what stands behind it is read"
+    assert not {tokenizer.ends.start, tokenizer.ends.end, tokenizer.ends.padding} & set(inside)
