@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vesalius.bundle.format import CLASSIFIER, IMAGE_TEXT, ZERO_SHOT_SLIDES, reference
+from vesalius.bundle.words_asked import COLUMNS, how_asked, words_asked
 
 NOT_AUDITED = (
     "## Audit\n\nNot audited yet: nobody has measured this bundle on films it was neither trained nor calibrated on.\n\n"
@@ -35,6 +36,7 @@ def write_card(description: dict[str, Any], bundle_id: str, audit: str | None = 
         sections = [
             _head(description, bundle_id),
             _use_of_slides(description) if slides else _use(description),
+            *([] if description["kind"] == CLASSIFIER else [_asked(description)]),
             _network(description) if description["kind"] == CLASSIFIER else _towers(description),
             _rules(description),
             _data(description),
@@ -134,6 +136,12 @@ def _use_of_words(description: dict[str, Any]) -> str:
         "- `vesalius calibrate` makes a bundle with probabilities, decisions and abstention of it.\n"
         "- Not for: words that its training texts did not hold; it answers those too, and does not say so.\n"
     )
+
+
+def _asked(description: dict[str, Any]) -> str:
+    rows = [f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |" for row in words_asked(description)]
+    how = f"In words, locked: {how_asked(description)}. Every sentence is in `bundle.json`."
+    return "\n".join(["## What it was asked", "", how, "", f"| {' | '.join(COLUMNS)} |", "|---|---|---|", *rows]) + "\n"
 
 
 def _towers(description: dict[str, Any]) -> str:

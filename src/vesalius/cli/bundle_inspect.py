@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Command:
     """What is in a bundle: findings, thresholds, calibrators, where it comes from, what its last audit found.
 
-    Of a bundle of kind image-text: both towers, the tokenizer and the checkpoints it was made of.
+    Of a bundle of kind image-text: both towers, the tokenizer and the checkpoints it was made of. Of one that was asked in words:
+    the words of each finding.
 
     Verifies it first, so what you read is what will answer. The whole model card is `card.md` in the bundle.
 
@@ -67,6 +68,8 @@ class Command:
 
     @staticmethod
     def _show(console: Console, verified: VerifiedBundle) -> None:
+        from vesalius.bundle.words_asked import COLUMNS, how_asked, words_asked
+
         description = verified.description
         provenance, gate = description["provenance"], description["gate"]
         read = "slides" if verified.kind == ZERO_SHOT_SLIDES else "films"
@@ -85,6 +88,9 @@ class Command:
         rows += [("mind", warning) for warning in provenance.get("warnings", [])]
         for what, value in rows:
             console.say(f"  {what:<16}{value}")
+        asked = words_asked(description)
+        if asked:
+            console.table(f"what it was asked: {how_asked(description)}", COLUMNS, [row.cells() for row in asked])
         show_calibration(console, description["calibration"], read)
 
     @staticmethod

@@ -22,6 +22,7 @@ from vesalius.cli import EXIT_OK, EXIT_USAGE, main
 from vesalius.errors import BundleChanged, BundleError, TextTooLong, TokenizerError
 from vesalius.models.contracts import family_contract
 from vesalius.models.preprocessing import Preprocessing
+from vesalius.zeroshot.prompts import prompts_for
 
 SENTENCES = ["no pleural effusion", "the heart is large"]
 
@@ -186,12 +187,13 @@ def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path,
     make_bundle(tmp_path / "films")
     films = verify(tmp_path / "films")
     config = make_config(make_tokenizer())
+    prompts = {**prompts_for(["Effusion", "Nodule"]).to_json(), "average": "embeddings", "towers": "words@sha256:0"}
     description = films.description | {
         "kind": "zero-shot",
         "family": "vesalius",
         "encoder": config.to_json(),
         "preprocessing": CONTRACT.to_json(),
-        "prompts": {"name": "two findings"},
+        "prompts": prompts,
     }
     texts = {"positive": np.arange(48, dtype=np.float32).reshape(2, 1, 24)}
     model = make_model(config)
@@ -199,7 +201,7 @@ def test_locked_prompts_are_a_bundle_with_the_rules_of_any_other(tmp_path: Path,
     verified = verify(tmp_path / "b")
     read = read_locked(verified)
     np.testing.assert_array_equal(read.texts["positive"], texts["positive"])
-    assert (read.prompts, read.contract, read.towers[0].config) == ({"name": "two findings"}, CONTRACT, config)
+    assert (read.prompts, read.contract, read.towers[0].config) == (prompts, CONTRACT, config)
     tensor = torch.from_numpy(CONTRACT.apply([make_film(3)]))
     torch.testing.assert_close(read.towers[0](tensor).embeddings, model.embed_images(tensor))
     assert not [name for name in read.towers[0].state_dict() if name.startswith("text")]  # no words can be asked of it
