@@ -23,6 +23,7 @@ from vesalius.dicom.quality import quality_problem
 from vesalius.errors import BundleError, PromptsError, TextTooLong
 from vesalius.inference.film import Precision
 from vesalius.inference.zero_shot import Embedded, ImageEmbedder, ZeroShotInference, place_evidence
+from vesalius.models.contracts import doubts_of_domain
 from vesalius.types import Finding, Prediction
 from vesalius.zeroshot.heads import (
     Average,
@@ -162,7 +163,7 @@ class FilmWords:
             fits = "class" if asked.kind == "classes" else "paired or standardised"
             raise PromptsError(f"the score `{options.score}` does not go with prompts of kind {asked.kind}; choose {fits}")
         self.bundle, self.asked, self.options = bundle, asked, options
-        self.warnings = (*asked.warnings, *unread_words(bundle, asked))
+        self.warnings = (*doubts_of_domain(bundle.contract, "films"), *asked.warnings, *unread_words(bundle, asked))
         drawn = draw_prompt_sets(asked, n_sets=options.prompt_sets, seed=options.seed) if options.prompt_sets else []
         memory = bundle.memory
         embedder = memory.prepare([asked, *drawn], options.precision, device)

@@ -88,7 +88,7 @@ def import_checkpoints(
         BundleError: No such file, or two that do not belong together.
         CheckpointUnreadable: A file that holds code, or is broken.
         WrongDigest: A file is not the one it is said to be.
-        CheckpointMismatch: A file of another layout; the message names its keys, and the family it is of where one is found.
+        CheckpointMismatch: A file of another layout; the message names its keys, or the family it is of where one is found.
     """
     if family not in get_args(Family):
         raise BundleError(f"no checkpoint of family {family!r} holds both towers; there are: {', '.join(get_args(Family))}")
@@ -247,9 +247,12 @@ def _read(member: tuple[Path, ...], family: Family) -> tuple[ImageTextConfig, di
             return read_checkpoint(files, family)
         except CheckpointMismatch as error:
             other = _family_that_reads(files, family)
-            if other is not None:
+            if other is not None:  # the names of all that differs are of no help then: they stay on the error
                 names = ", ".join(path.name for path in member)
-                error.args = (f"{error}\n{names} reads as a checkpoint of {other}: try --family {other}",)
+                differ = f"{len(error.missing)} tensors missing, {len(error.unexpected)} unexpected, {len(error.reshaped)} reshaped"
+                error.args = (
+                    f"{names} is no checkpoint of {family} ({differ}); it reads as a checkpoint of {other}: try --family {other}",
+                )
             raise
 
 

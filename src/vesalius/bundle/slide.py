@@ -18,6 +18,7 @@ from vesalius.bundle.side_files import place_in
 from vesalius.inference.film import Precision
 from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
 from vesalius.inference.slide_words import SlideInference, SlideReading, SlideRule
+from vesalius.models.contracts import doubts_of_domain
 from vesalius.reporting.patch_table import write_patch_table
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
@@ -130,6 +131,7 @@ class SlideWords:
         name = self.bundle.reference
         encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
         self.inference = SlideInference(encoder, columns, rule)
+        self.warnings = (*doubts_of_domain(self.bundle.contract, "slides"), *self.prompt_sets[0].warnings)
 
     def answer(
         self,
@@ -164,13 +166,13 @@ class SlideWords:
                 slide.slide_id,
                 self.bundle.reference,
                 findings,
-                warnings=(*slide.warnings, *self.prompt_sets[0].warnings),
+                warnings=(*slide.warnings, *self.warnings),
                 seconds=time.perf_counter() - started,
             )
             answer = SlideAnswer(prediction, reading.scores, reading.features)
             if files.table is not None:
                 _write_table(answer, files.table)
-            said = [f"{self.options.rule} score {finding.logit:+.3f}, not calibrated" for finding in findings]
+            said = [f"{self.options.rule} score {finding.logit:+.3f}, no probability" for finding in findings]
             draw_maps(slide, prediction, reading, said, files)
         return answer
 

@@ -169,19 +169,19 @@ def _what_to_mind(table: SlideLabels, asked: PromptSet) -> list[str]:
 
 def _provenance(command: Command, reader: SlideWords, table: SlideLabels, read: SlidesRead, mind: list[str]) -> dict[str, Any]:
     """Returns where slides and words come from; nothing here names a place on this machine or a patient."""
+    from vesalius.models.contracts import doubts_of_domain
+
     origin = dict(reader.bundle.description["provenance"])
     made_with = command.rules_asked(classes=reader.prompt_sets[0].kind == "classes")
     made_with |= {"average": command.average, "prompt_sets": command.prompt_sets}
     kept = [table.slides[row] for row in read.kept]
     sites = sorted({slide.site for slide in kept if slide.site is not None})
-    doubts = (
-        []
-        if origin.get("training_sites")
-        else [
+    doubts = [*doubts_of_domain(reader.bundle.contract, "slides")]
+    if not origin.get("training_sites"):
+        doubts.append(
             "nobody here knows which slides the towers were trained on: "
             "make sure that no patient of the calibration slides was one of them"
-        ]
-    )
+        )
     return {
         "training_sites": sorted({*origin.get("training_sites", ()), *sites}),
         "slides": {"calibration": len(kept)},

@@ -166,9 +166,10 @@ def provenance(
 
 
 def _doubts(towers: ImageTextBundle) -> list[str]:
-    from vesalius.models.contracts import FamilyContract
+    from vesalius.models.contracts import FamilyContract, doubts_of_domain
 
-    doubts, contract = [], towers.contract
+    contract = towers.contract
+    doubts = [*doubts_of_domain(contract, "films")]
     if not towers.description["provenance"].get("training_sites"):
         doubts.append(
             "nobody here knows which films the towers were trained on: "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.score_tally import ScoreTally
     from vesalius.bundle.slide import SlideOptions
+    from vesalius.models.contracts import Read
     from vesalius.types import Image, Prediction
     from vesalius.zeroshot.prompts import PromptSet
 
@@ -110,6 +111,7 @@ class Command:
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
+        from vesalius.models.contracts import doubts_of_domain
 
         console = Console(json=self.json)
         asked = read_question(self.prompts, self.finding)
@@ -117,7 +119,9 @@ class Command:
         written = [path for path in (self.out, asked_path(self.out), *beside) if path is not None]
         films, slides = part_slides(list_cases(self.paths, leave_out=[*written, self.bundle]))
         bundle = load_image_text(self.bundle)
-        minds = (*asked.warnings, *unread_words(bundle, asked))
+        kinds: tuple[tuple[Read, bool], ...] = (("films", bool(films)), ("slides", bool(slides)))
+        doubts = [doubt for read, there in kinds if there for doubt in doubts_of_domain(bundle.contract, read)]
+        minds = (*doubts, *asked.warnings, *unread_words(bundle, asked))
         tally = ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))

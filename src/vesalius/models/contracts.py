@@ -30,6 +30,13 @@ Fit = Literal["longest", "square", "shortest"]
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 Family = Literal["chexzero", "openai-clip", "biomedclip", "mi-zero", "medclip", "biovil", "biovil-t", "cxr-mae", "conch"]
 
+Read = Literal["films", "slides"]
+TRAINED_ON: dict[str, Read] = {
+    **dict.fromkeys(("chexzero", "medclip", "biovil", "biovil-t", "cxr-mae"), "films"),
+    **dict.fromkeys(("mi-zero", "conch"), "slides"),
+}
+"""Families whose authors showed them one kind of image only; CLIP and BiomedCLIP have seen all sorts."""
+
 
 @dataclass(frozen=True)
 class TextRule:
@@ -255,6 +262,16 @@ def family_contract(family: str) -> FamilyContract:
     if family not in FAMILY_CONTRACTS:
         raise BundleError(f"unknown family {family!r}; there are: {', '.join(FAMILY_CONTRACTS)}")
     return FAMILY_CONTRACTS[family]
+
+
+def doubts_of_domain(contract: Contract, read: Read) -> tuple[str, ...]:
+    """Returns what to mind where checkpoints are shown another kind of image than their authors showed them; nothing is refused."""
+    family = contract.family if isinstance(contract, FamilyContract) else ""
+    shown = TRAINED_ON.get(family, read)
+    if shown == read:
+        return ()
+    kinds = {"films": "chest films", "slides": "patches of slides"}
+    return (f"checkpoints of {family} were trained on {kinds[shown]}, and {read} are read here: scores come, and mean little",)
 
 
 def stretch_to_bytes(

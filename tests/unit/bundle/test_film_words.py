@@ -15,6 +15,7 @@ from tests.image_text import make_image_text_bundle
 from vesalius.bundle.film_words import FilmWords, WordOptions, question_of, unread_words
 from vesalius.bundle.image_text import ImageTextBundle, load_image_text
 from vesalius.errors import BundleError, PromptsError, TextTooLong
+from vesalius.models.contracts import FAMILY_CONTRACTS
 from vesalius.models.tokenizer import Tokenizer
 from vesalius.zeroshot.heads import contrast, text_weights
 from vesalius.zeroshot.prompt_sets import draw_prompt_sets
@@ -166,6 +167,14 @@ def test_a_poor_film_is_scored_and_said(bundle: ImageTextBundle) -> None:
     assert answer[1].warnings != ()
     assert [one.case for one in answer] == ["a", "b"]
     assert FilmWords(bundle, prompts_for(["heart"])).predict_batch([]) == []
+
+
+def test_checkpoints_of_slides_say_so_of_films(tmp_path: Path) -> None:
+    make_image_text_bundle(tmp_path / "slides", contract=FAMILY_CONTRACTS["mi-zero"].at_size(64))
+    answer = FilmWords(load_image_text(tmp_path / "slides"), prompts_for(["heart"])).predict(make_film(0))
+    assert "trained on patches of slides" in answer.warnings[0]
+    (finding,) = answer.findings
+    assert np.isfinite(finding.logit), "it is said and not refused"
 
 
 def test_words_that_the_vocabulary_cannot_spell_are_said(bundle: ImageTextBundle) -> None:

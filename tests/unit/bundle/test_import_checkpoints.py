@@ -121,6 +121,8 @@ def test_the_wrong_family_names_the_right_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMismatch, match="reads as a checkpoint of biomedclip: try --family biomedclip") as caught:
         import_checkpoints([path], "chexzero", tmp_path)
     assert caught.value.missing == ("visual.proj",)
+    assert "(1 tensors missing, 0 unexpected, 0 reshaped)" in str(caught.value)
+    assert "visual.proj" not in str(caught.value), "hundreds of names hide the one that helps"
     with pytest.raises(CheckpointMismatch, match=r"^other keys$"):
         import_checkpoints([write(tmp_path / "b.pt", family="unheard")], "chexzero", tmp_path)
     with pytest.raises(BundleError, match="no checkpoint of family 'cxr-mae' holds both towers"):

@@ -14,7 +14,16 @@ from vesalius.datasets.store import write_store
 from vesalius.dicom.read import read
 from vesalius.dicom.resample import quantise, resize_to_square
 from vesalius.errors import BundleError, EmptyInput, ShapeMismatch
-from vesalius.models.contracts import FAMILY_CONTRACTS, FamilyContract, TextRule, contract_from_json, family_contract
+from vesalius.models.contracts import (
+    FAMILY_CONTRACTS,
+    TRAINED_ON,
+    FamilyContract,
+    Read,
+    TextRule,
+    contract_from_json,
+    doubts_of_domain,
+    family_contract,
+)
 from vesalius.models.preprocessing import Preprocessing
 from vesalius.types import Image
 
@@ -254,3 +263,25 @@ def test_the_square_seen_of_a_film_smaller_than_the_network(family: str, store: 
     scale = side / contract.size_px
     found = (top + (rows.mean() + 0.5) * scale, left + (columns.mean() + 0.5) * scale)
     np.testing.assert_allclose(found, (32.5, 62.5), atol=1.5)
+
+
+@pytest.mark.parametrize(
+    ("family", "read", "said"),
+    [
+        ("chexzero", "films", None),
+        ("chexzero", "slides", "trained on chest films, and slides are read here"),
+        ("mi-zero", "slides", None),
+        ("mi-zero", "films", "trained on patches of slides, and films are read here"),
+        ("openai-clip", "slides", None),
+        ("biomedclip", "films", None),
+    ],
+)
+def test_checkpoints_of_films_say_so_of_slides_and_the_other_way_round(family: str, read: Read, said: str | None) -> None:
+    doubts = doubts_of_domain(FAMILY_CONTRACTS[family], read)
+    assert len(doubts) == (said is not None)
+    assert said is None or said in doubts[0]
+
+
+def test_every_family_but_those_of_all_sorts_says_what_it_was_trained_on() -> None:
+    assert set(FAMILY_CONTRACTS) - set(TRAINED_ON) == {"openai-clip", "biomedclip"}
+    assert doubts_of_domain(Preprocessing(64, 64, 3, 0.3, 0.2), "slides") == ()
