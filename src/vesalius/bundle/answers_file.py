@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from vesalius.bundle.side_files import NOT_WRITTEN
 from vesalius.errors import BundleError
 from vesalius.types import Decision, Prediction
 
@@ -62,6 +63,7 @@ class AnswersFile:
 
     Attributes:
         finished: Names of the cases that have a line.
+        settled: Those of them whose line is an error, or says that something could not be written beside it.
         tally: Of every line, old and new.
 
     Args:
@@ -77,6 +79,7 @@ class AnswersFile:
         self.path = path
         self.reference = reference
         self.finished: set[str] = set()
+        self.settled: set[str] = set()
         self.tally = Tally() if tally is None else tally
         if path.exists():
             self._take_up()
@@ -114,14 +117,22 @@ class AnswersFile:
 
     def _count(self, line: dict[str, Any]) -> None:
         self.finished.add(line["case"])
+        if line["error"] is not None or any(said.startswith(NOT_WRITTEN) for said in line.get("warnings", ())):
+            self.settled.add(line["case"])
         self.tally.add(line)
+
+    def complete(self, lies_beside: Callable[[str], bool]) -> frozenset[str]:
+        """Returns the cases of which nothing is left to do: they have a line, and have their files beside it or never will."""
+        return frozenset(case for case in self.finished if case in self.settled or lies_beside(case))
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[Prediction], None]]:
-        """Opens the file for new answers; each reaches the system before the next is made."""
+        """Opens the file for new answers; each reaches the system before the next is made. A case that has a line keeps it."""
         with self._open("ab") as file:
 
             def append(prediction: Prediction) -> None:
+                if prediction.case in self.finished:
+                    return
                 line = prediction.to_json()
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
                 file.flush()

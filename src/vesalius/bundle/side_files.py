@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vesalius.errors import VesaliusError
 
 if TYPE_CHECKING:
     from vesalius.types import Image, Prediction
 
+HEAT_MAP, DICOM_REPORT = "heat map", "DICOM report"
+NOT_WRITTEN = (f"no {HEAT_MAP}: ", f"no {DICOM_REPORT}: ")
+"""How the warning begins of a case beside which one could not be written."""
+REPORT = "sr.dcm"
+"""How a DICOM report ends."""
 UNFIT_HEADER = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
 """What pydicom and highdicom raise where a source file's header does not carry what a report needs."""
 
@@ -21,20 +26,38 @@ def write_heatmaps(prediction: Prediction, image: Image, folder: Path) -> Predic
     from vesalius.reporting.heatmap import save_overlays
 
     place = place_in(folder, prediction.case)
-    return _attempt(prediction, "heat map", lambda: save_overlays(prediction, image, place.parent))
+    return _attempt(prediction, HEAT_MAP, lambda: save_overlays(prediction, image, place.parent))
 
 
 def write_report(prediction: Prediction, image: Image, folder: Path) -> Prediction:
     """Writes `CASE.sr.dcm` under `folder`; returns the prediction, with a warning if that failed."""
     place = place_in(folder, prediction.case)
-    place = place.with_name(f"{place.name}.sr.dcm")
+    place = place.with_name(f"{place.name}.{REPORT}")
 
     def write() -> None:
         report = prediction.to_dicom_sr(image)
         place.parent.mkdir(parents=True, exist_ok=True)
         report.save_as(place)
 
-    return _attempt(prediction, "DICOM report", write)
+    return _attempt(prediction, DICOM_REPORT, write)
+
+
+def lies_beside(case: str, wanted: Iterable[tuple[Path | None, str]]) -> bool:
+    """Is all there that was to be written beside a case's line?
+
+    Args:
+        case: Its name.
+        wanted: Folders, None for one that was not asked for, and how the last file of a case ends there.
+    """
+    places = ((place_in(folder, case), ending) for folder, ending in wanted if folder is not None)
+    return all(place.with_name(f"{place.name}.{ending}").exists() for place, ending in places)
+
+
+def ending_of_maps(findings: Sequence[str], kind: Literal["png", "tif"] = "png") -> str:
+    """Returns how the last heat map of a case ends; they are written in the order of the findings."""
+    from vesalius.reporting.file_names import file_name
+
+    return f"{file_name(findings[-1])}.{kind}"
 
 
 def place_in(folder: Path, case: str) -> Path:

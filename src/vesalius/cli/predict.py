@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,33 +84,34 @@ class Command:
 
     def _predict_films(self, console: Console, predictor: Predictor, cases: list[Case]) -> int:
         from vesalius.bundle.answers_file import AnswersFile
+        from vesalius.bundle.side_files import REPORT, ending_of_maps, lies_beside
 
         if self.features is not None or self.mpp is not None:
             raise BundleError(f"--features and --mpp are of slides, and {predictor.reference} reads films; leave them out")
         answers = AnswersFile(self.out, predictor.reference)
-        done = sum(case.name in answers.finished for case in cases)
-        if done:
-            console.say(f"{done} of {len(cases)} cases are in {self.out} already; going on with the rest.")
+        wanted = ((self.heatmap, ending_of_maps(predictor.findings)), (self.sr, REPORT))
+        complete = answers.complete(lambda case: lies_beside(case, wanted))
+        done = say_what_is_done(console, cases, answers, complete)
         for notice in predictor.notices:
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with console.progress("predict") as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for count in self._answer(predictor, cases, answers):
+            for count in self._answer(predictor, cases, answers, complete):
                 progress(done + count, len(cases))
         show_tally(console, answers.tally, predictor.reference)
         console.say(f"answers: {self.out}")
         console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(self.out)})
         return EXIT_SOME_FAILED if answers.tally.failed else EXIT_OK
 
-    def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile) -> Iterator[int]:
+    def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile, complete: frozenset[str]) -> Iterator[int]:
         """Yields how many cases were answered so far; each is in the file before the next is made."""
         from vesalius.bundle.slide_lines import name_slide
         from vesalius.bundle.stream import StreamOptions, answer_cases
 
         paths = {case.name: case.path for case in cases}
         options = StreamOptions(self.batch_size or FILMS_AT_ONCE, self.workers, self.heatmap is not None, self.limit_pixels)
-        stream = answer_cases(predictor, cases, finished=frozenset(answers.finished), options=options)
+        stream = answer_cases(predictor, cases, finished=complete, options=options)
         with answers.appending() as append:
             for count, (prediction, image) in enumerate(stream, start=1):
                 append(self._write_beside(name_slide(prediction, paths[prediction.case]), image))
@@ -127,6 +128,19 @@ class Command:
         if self.sr is not None:
             prediction = write_report(prediction, image, self.sr)
         return prediction
+
+
+def say_what_is_done(
+    console: Console, cases: Sequence[Case], answers: AnswersFile, complete: Collection[str], what: str = "cases"
+) -> int:
+    """Says how many cases there is nothing left to do of, and how many lack only what lies beside; returns the first number."""
+    done = sum(case.name in complete for case in cases)
+    lacking = sum(case.name in answers.finished and case.name not in complete for case in cases)
+    if done:
+        console.say(f"{done} of {len(cases)} {what} are in {answers.path} already; going on with the rest.")
+    if lacking:
+        console.say(f"{lacking} of {len(cases)} {what} keep their lines there, and get the files that were not beside them.")
+    return done
 
 
 def show_tally(console: Console, tally: Tally, reference: str, what: str = "films") -> None:

@@ -25,10 +25,11 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
         EmptyInput: There is no slide.
     """
     from vesalius.bundle.answers_file import AnswersFile
+    from vesalius.bundle.side_files import ending_of_maps, lies_beside
     from vesalius.bundle.slide import SideFiles
     from vesalius.bundle.slide_lines import answer_slide_case
     from vesalius.bundle.slide_predictor import ReadOptions
-    from vesalius.cli.predict import PATCHES_AT_ONCE, show_tally
+    from vesalius.cli.predict import PATCHES_AT_ONCE, say_what_is_done, show_tally
     from vesalius.cli.slide_progress import SlideProgress
     from vesalius.inference.slide import ExtractOptions
 
@@ -36,9 +37,9 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
         raise BundleError("there is no DICOM structured report of slides; leave --sr out")
     slides = choose_slides(command.paths, cases, predictor.reference, console)
     answers = AnswersFile(command.out, predictor.reference)
-    to_do = [case for case in slides if case.name not in answers.finished]
-    if len(to_do) < len(slides):
-        console.say(f"{len(slides) - len(to_do)} of {len(slides)} slides are in {command.out} already; going on with the rest.")
+    complete = answers.complete(lambda case: lies_beside(case, [(command.heatmap, ending_of_maps(predictor.findings))]))
+    to_do = [case for case in slides if case.name not in complete]
+    say_what_is_done(console, slides, answers, complete, "slides")
     for notice in predictor.notices:
         console.say(notice)
     extract = ExtractOptions(command.batch_size or PATCHES_AT_ONCE, command.workers)

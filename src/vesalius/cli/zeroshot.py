@@ -111,6 +111,7 @@ class Command:
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
+        from vesalius.cli.predict import say_what_is_done
         from vesalius.models.contracts import doubts_of_domain
 
         console = Console(json=self.json)
@@ -125,15 +126,14 @@ class Command:
         tally = ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
-        done = sum(case.name in answers.finished for case in (*films, *slides))
-        if done:
-            console.say(f"{done} of {len(films) + len(slides)} cases are in {self.out} already; going on with the rest.")
+        complete = self._complete(answers, asked, slides)
+        done = say_what_is_done(console, (*films, *slides), answers, complete)
         for notice in (*bundle.notices, *(f"mind: {warning}" for warning in minds)):
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with console.progress("zeroshot", "cases") as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for count in self._answer(bundle, asked, (films, slides), answers):
+            for count in self._answer(bundle, asked, (films, slides), answers, complete):
                 progress(done + count, len(films) + len(slides))
         show_scores(console, tally, bundle.reference, asked)
         console.say(f"scores: {self.out}")
@@ -167,12 +167,26 @@ class Command:
         keep_question(self.out, question, about)
         return question
 
+    def _complete(self, answers: AnswersFile, asked: PromptSet, slides: Sequence[Case]) -> frozenset[str]:
+        """Returns the cases that have a line and all that is asked for beside it; tables and pyramids are of slides alone."""
+        from vesalius.bundle.side_files import ending_of_maps, lies_beside
+
+        names = {case.name for case in slides}
+        of_films = [(self.heatmap, ending_of_maps(asked.findings))]
+        of_slides = [*of_films, (self.patches, "json"), (self.pyramid, ending_of_maps(asked.findings, "tif"))]
+        return answers.complete(lambda case: lies_beside(case, of_slides if case in names else of_films))
+
     def _answer(
-        self, bundle: ImageTextBundle, asked: PromptSet, cases: tuple[list[Case], list[Case]], answers: AnswersFile
+        self,
+        bundle: ImageTextBundle,
+        asked: PromptSet,
+        cases: tuple[list[Case], list[Case]],
+        answers: AnswersFile,
+        finished: frozenset[str],
     ) -> Iterator[int]:
         """Yields how many cases were scored so far; each is in the file before the next is made."""
         films, slides = cases
-        finished, count = frozenset(answers.finished), 0
+        count = 0
         with answers.appending() as append:
             # finished films are passed on as well: a score's last bit hangs on its batch, and batches are windows of the input
             for prediction, image in self._films(bundle, asked, films, finished):

@@ -114,6 +114,39 @@ def test_a_heat_map_of_every_finding(bundle: Path, study: Path) -> None:
     assert not [name for name in pictures if "IM4" in name or "notes" in name]
 
 
+def test_files_that_lack_beside_finished_lines_are_made_and_the_lines_stay(
+    bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, maps, reports = study.parent / "answers.jsonl", study.parent / "maps", study.parent / "sr"
+    command = ["predict", str(bundle), str(study), "--out", str(out)]
+    assert main(command) == 3
+    before = out.read_bytes()
+    capsys.readouterr()
+    beside = [*command, "--heatmap", str(maps), "--sr", str(reports)]
+    assert main(beside) == 3
+    said = capsys.readouterr().out
+    assert "2 of 5 cases are in" in said, "two that failed"
+    assert "3 of 5 cases keep their lines there, and get the files that were not beside them" in said
+    assert out.read_bytes() == before
+    assert len(list(maps.rglob("*.png"))) == 6
+    first = sorted(maps.rglob("*.png"))[0].read_bytes()
+    main([*command[:3], "--out", str(study.parent / "at-once.jsonl"), "--heatmap", str(study.parent / "maps2")])
+    assert sorted((study.parent / "maps2").rglob("*.png"))[0].read_bytes() == first, "the same as at once"
+    (reports / "study" / "IM1.dcm.sr.dcm").unlink()
+    main(beside)
+    assert (reports / "study" / "IM1.dcm.sr.dcm").exists()
+
+
+def test_what_cannot_be_written_beside_a_line_is_not_tried_again(
+    bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(bundle), str(study), "--out", str(study.parent / "a.jsonl"), "--sr", str(study.parent / "sr")]
+    assert main(command) == 3
+    capsys.readouterr()
+    assert main(command) == 3
+    assert "5 of 5 cases are in" in capsys.readouterr().out, "a picture has no DICOM report, now or later"
+
+
 def test_answers_of_another_bundle_are_not_mixed(
     bundle: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

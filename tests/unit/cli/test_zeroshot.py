@@ -137,6 +137,19 @@ def test_heat_maps_lie_beside_the_lines(bundle: Path, study: Path) -> None:
         assert min(picture.size) > 300
 
 
+def test_maps_that_lack_beside_finished_lines_are_drawn_and_the_lines_stay(
+    bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, maps = study.parent / "scores.jsonl", study.parent / "maps"
+    ask(bundle, study, "--out", out, "--finding", "nodule")
+    before = out.read_bytes()
+    capsys.readouterr()
+    ask(bundle, study, "--out", out, "--finding", "nodule", "--heatmap", maps)
+    assert "4 of 5 cases keep their lines there" in capsys.readouterr().out
+    assert out.read_bytes() == before
+    assert len(list(maps.rglob("*.nodule.png"))) == 4
+
+
 def test_a_slide_among_films_is_read_as_a_slide(bundle: Path, study: Path) -> None:
     write_pyramid(study / "slide.tif", tissue_picture(box=(64, 64, 620, 440)))
     (study / "notes").unlink()

@@ -49,6 +49,16 @@ def test_a_folder_of_slides(here: Path) -> None:
     assert (here / "maps/slides/a.tif.clear_lungs.tif").exists()
 
 
+def test_what_lacks_beside_a_finished_line_is_made_and_the_line_stays(here: Path) -> None:
+    flags = ("--patch-px", "48", "--patch-mpp", "1.0", "--features", "features")
+    assert main([*ASK, *flags]) == 3
+    before = (here / "out.jsonl").read_bytes()
+    for beside, made in (("--heatmap", "a.tif.nodule.png"), ("--patches", "a.tif.parquet"), ("--pyramid", "a.tif.clear_lungs.tif")):
+        assert main([*ASK, *flags, beside, "side"]) == 3
+        assert (here / "side/slides" / made).exists(), beside
+    assert (here / "out.jsonl").read_bytes() == before
+
+
 def test_the_spread_over_prompt_sets_stands_in_the_line(here: Path) -> None:
     names = "".join(f"  - name: {name}\n    synonyms: [{name}, {name}s]\n" for name in ("lung", "heart"))
     (here / "own.yaml").write_text(f'name: own\nkind: classes\ntemplates: ["{{}}", "the {{}}"]\nfindings:\n{names}')
