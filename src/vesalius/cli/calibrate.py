@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ import tyro
 from vesalius.cli import EXIT_OK
 from vesalius.cli.arguments import gather
 from vesalius.cli.console import Console
+from vesalius.cli.slide_flags import CutFlags, PoolFlags
 from vesalius.errors import RunError
 
 if TYPE_CHECKING:
@@ -96,16 +97,10 @@ class Command:
     """the precision it is calibrated and answers in"""
     features: Path | None = None
     """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside --out"""
-    mpp: float | None = None
-    """for slides: micrometres per pixel of the finest level, where the files do not say"""
-    pooling: str = "top-50"
-    """for slides: how patch scores become the slide's: top-1, top-5, top-10, top-50, top-100 (their mean), or mean"""
-    smoothing: Literal["none", "scores", "features"] = "none"
-    """for slides: before pooling, average each patch's scores, or its features, over its 8 nearest patches"""
-    patch_px: int | None = None
-    """for slides: side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
-    patch_mpp: float = 0.5
-    """for slides: micrometres per pixel of a patch, those that the checkpoint was trained at; 0.5 is what many call 20x"""
+    cut: tyro.conf.OmitArgPrefixes[CutFlags] = field(default_factory=CutFlags)
+    """for slides: how they are cut into patches"""
+    pool: tyro.conf.OmitArgPrefixes[PoolFlags] = field(default_factory=PoolFlags)
+    """for slides: how patches become a slide's score"""
     prompt_sets: int = 50
     """for slides: draw so many prompt sets; the logit is the median over them. 0 takes all words at once"""
     batch_size: int = 32
@@ -188,8 +183,8 @@ class Command:
         Raises:
             RunError: Nobody said it, or something was said that only slides have.
         """
-        if self.features is not None or self.mpp is not None or self.patch_px is not None:
-            raise RunError("--features, --mpp and --patch-px are of slides; name them with --slides LABELS.csv")
+        if self.features is not None or self.cut != CutFlags() or self.pool != PoolFlags():
+            raise RunError("--features, and how slides are cut and pooled, are of slides; name them with --slides LABELS.csv")
         if self.store is None:
             raise RunError("say what to calibrate on: --store STORE for films, or --slides LABELS.csv for whole slides")
         return self.store

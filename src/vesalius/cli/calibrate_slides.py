@@ -76,20 +76,14 @@ def calibrate_slides(command: Command, console: Console) -> int:
 
 def build_reader(command: Command, towers: Any, asked: PromptSet, findings: tuple[str, ...]) -> SlideWords:
     """Returns what reads slides: the prompt sets are drawn as `vesalius zeroshot` draws them, then kept for what has labels."""
-    from vesalius.bundle.slide import SlideOptions, SlideWords
-    from vesalius.inference.slide import ExtractOptions, grid_for
+    from vesalius.bundle.slide import SlideWords
+    from vesalius.cli.slide_flags import slide_options
+    from vesalius.inference.slide import ExtractOptions
     from vesalius.zeroshot.prompt_sets import draw_prompt_sets
-    from vesalius.zeroshot.slide_scores import PoolOptions
 
     drawn = draw_prompt_sets(asked, n_sets=command.prompt_sets, seed=command.seed) if command.prompt_sets else [asked]
-    options = SlideOptions(
-        grid=grid_for(towers.contract, command.patch_px, command.patch_mpp),
-        mpp=command.mpp,
-        pool=PoolOptions(smoothing=command.smoothing),
-        average=command.average,
-        rule=command.pooling,
-        extract=ExtractOptions(command.batch_size, command.workers),
-    )
+    extract = ExtractOptions(command.batch_size, command.workers)
+    options = slide_options(towers.contract, command.cut, command.pool, average=command.average, extract=extract)
     return SlideWords(towers, [one.only(findings) for one in drawn], options, command.precision, command.device)
 
 
@@ -130,7 +124,7 @@ def _read_one(
     from vesalius.bundle.slide import feature_path
     from vesalius.slides.read import open_slide
 
-    with open_slide(slide.path, mpp=command.mpp) as opened:
+    with open_slide(slide.path, mpp=command.cut.mpp) as opened:
         if opened.slide_id in read.slide_ids:
             raise DuplicateImage("the same slide stands above under another name; one line a slide")
         out = feature_path(command.features_at, name_with_features(command.features_at, command.slides, slide.case))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ import tyro
 
 from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
 from vesalius.cli.console import Console
+from vesalius.cli.slide_flags import CutFlags
 
 if TYPE_CHECKING:
     from vesalius.bundle.cases import Case
@@ -35,16 +36,8 @@ class Command:
     """slides, or folders of slides"""
     out: Path
     """a folder for one file a slide: CASE.h5"""
-    mpp: float | None = None
-    """micrometres per pixel of the finest level, for files that do not say it, or say it wrongly"""
-    patch_px: int | None = None
-    """side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
-    patch_mpp: float = 0.5
-    """micrometres per pixel of a patch: 0.5 is what many call 20x"""
-    overlap: float = 0.0
-    """share of a patch's side that it has in common with its neighbour"""
-    least_tissue: float = 0.25
-    """share of a patch that must be tissue"""
+    cut: tyro.conf.OmitArgPrefixes[CutFlags] = field(default_factory=CutFlags)
+    """how slides are cut into patches"""
     batch_size: int = 32
     """patches a pass of the network"""
     workers: int = 1
@@ -61,14 +54,13 @@ class Command:
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.slide_cases import list_slides
         from vesalius.errors import UnreadableImage, VesaliusError
-        from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
+        from vesalius.inference.slide import ExtractOptions, SlideEncoder
 
         console = Console(json=self.json)
         cases = list_slides(self.paths, leave_out=[self.out, self.bundle])
         options = ExtractOptions(self.batch_size, self.workers)
         bundle = load_image_text(self.bundle)
-        cut = {"overlap": self.overlap, "least_tissue": self.least_tissue}
-        grid = grid_for(bundle.contract, self.patch_px, self.patch_mpp, **cut)
+        grid = self.cut.grid_for(bundle.contract)
         models = tuple(bundle.each_model())
         encoder = SlideEncoder(models, bundle.contract, name=bundle.reference, precision=self.precision, device=self.device)
         rows: list[tuple[object, ...]] = []
@@ -97,7 +89,7 @@ class Command:
         from vesalius.inference.slide import extract_features
         from vesalius.slides.read import open_slide
 
-        with open_slide(case.path, mpp=self.mpp) as slide:
+        with open_slide(case.path, mpp=self.cut.mpp) as slide:
             for warning in slide.warnings:
                 Console(json=self.json).say(f"{case.name}: {warning}")
             out = feature_path(self.out, case.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ import tyro
 from vesalius.cli import EXIT_OK, EXIT_SOME_FAILED
 from vesalius.cli.arguments import gather
 from vesalius.cli.console import Console
+from vesalius.cli.slide_flags import CutFlags, PoolFlags, as_plain, slide_options
 
 if TYPE_CHECKING:
     from vesalius.bundle.answers_file import AnswersFile
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vesalius.bundle.film_words import WordOptions
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.score_tally import ScoreTally
-    from vesalius.bundle.slide import SlideOptions
     from vesalius.models.contracts import Read
     from vesalius.types import Image, Prediction
     from vesalius.zeroshot.prompts import PromptSet
@@ -75,16 +75,10 @@ class Command:
     """a folder for one overlay a case and finding: where the patches agree with the words"""
     features: Path | None = None
     """for slides: a folder of patch features, taken up where they are there; unless given, `features` beside --out"""
-    mpp: float | None = None
-    """for slides: micrometres per pixel of the finest level, where the files do not say"""
-    pooling: str = "top-50"
-    """for slides: how patch scores become the slide's: top-1, top-5, top-10, top-50, top-100 (their mean), or mean"""
-    smoothing: Literal["none", "scores", "features"] = "none"
-    """for slides: before pooling, average each patch's scores, or its features, over its 8 nearest patches"""
-    patch_px: int | None = None
-    """for slides: side of a patch in pixels; unless given as the checkpoint's authors cut, else what the network sees"""
-    patch_mpp: float = 0.5
-    """for slides: micrometres per pixel of a patch, those that the checkpoint was trained at; 0.5 is what many call 20x"""
+    cut: tyro.conf.OmitArgPrefixes[CutFlags] = field(default_factory=CutFlags)
+    """for slides: how they are cut into patches"""
+    pool: tyro.conf.OmitArgPrefixes[PoolFlags] = field(default_factory=PoolFlags)
+    """for slides: how patches become a slide's score"""
     patches: Path | None = None
     """for slides: a folder for one table a slide, a row a patch, and beside it every pooling with the spread over prompt sets"""
     pyramid: Path | None = None
@@ -160,8 +154,7 @@ class Command:
 
         more: dict[str, Any] = {}
         if slides:
-            more = {"pooling": self.pooling, "smoothing": self.smoothing, "mpp": self.mpp}
-            more |= {"patch_px": self.patch_px, "patch_mpp": self.patch_mpp}
+            more = as_plain(self.cut, self.pool)
         question = question_of(asked, self.word_options(), **more)
         about = {"bundle": bundle.reference, "options": asdict(self.word_options()) | more, "prompts": asked.to_json()}
         keep_question(self.out, question, about)
@@ -213,29 +206,18 @@ class Command:
     def _slides(self, bundle: ImageTextBundle, asked: PromptSet, slides: Sequence[Case]) -> Iterator[Prediction]:
         from vesalius.bundle.slide import SideFiles, SlideWords
         from vesalius.bundle.slide_lines import score_slide_case
+        from vesalius.inference.slide import ExtractOptions
         from vesalius.zeroshot.prompt_sets import draw_prompt_sets
 
         if not slides:
             return
         drawn = draw_prompt_sets(asked, n_sets=self.prompt_sets, seed=self.seed) if self.prompt_sets else [asked]
-        reader = SlideWords(bundle, drawn, self._slide_options(bundle), self.precision, self.device)
+        extract = ExtractOptions(self.batch_size, self.workers)
+        options = slide_options(bundle.contract, self.cut, self.pool, average=self.average, extract=extract)
+        reader = SlideWords(bundle, drawn, options, self.precision, self.device)
         files = SideFiles(self.heatmap, self.pyramid, self.patches)
         for case in slides:
             yield score_slide_case(reader, case, asked, features=self.features_at, files=files)
-
-    def _slide_options(self, bundle: ImageTextBundle) -> SlideOptions:
-        from vesalius.bundle.slide import SlideOptions
-        from vesalius.inference.slide import ExtractOptions, grid_for
-        from vesalius.zeroshot.slide_scores import PoolOptions
-
-        return SlideOptions(
-            grid=grid_for(bundle.contract, self.patch_px, self.patch_mpp),
-            mpp=self.mpp,
-            pool=PoolOptions(smoothing=self.smoothing),
-            average=self.average,
-            rule=self.pooling,
-            extract=ExtractOptions(self.batch_size, self.workers),
-        )
 
     def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
         """Writes the heat maps of one case before its line, so that a line means that all of it is there."""

@@ -77,3 +77,17 @@ def test_other_ways_to_read_are_other_answers(here: Path) -> None:
     assert main([*ASK, "--mpp", "0.5"]) == 0, "nothing is left to do"
     assert len(lines(here)) == 2
     assert main([*ASK, "--mpp", "0.5", "--smoothing", "features"]) == 2, "answers of another question are not mixed"
+    assert main([*ASK, "--mpp", "0.5", "--overlap", "0.5"]) == 2, "nor those of another cut"
+
+
+def test_slides_are_cut_as_features_are(here: Path) -> None:
+    cut = ("--patch-px", "48", "--patch-mpp", "1.0", "--overlap", "0.5", "--least-tissue", "0.6")
+    assert main(["features", "bundle", "slides/a.tif", "--out", "features", *cut]) == 0
+    written = (here / "features/slides/a.tif.h5").stat().st_mtime_ns
+    assert (
+        main(["zeroshot", "bundle", "slides/a.tif", "--out", "one.jsonl", "--finding", "nodule", "--features", "features", *cut])
+        == 0
+    )
+    assert (here / "features/slides/a.tif.h5").stat().st_mtime_ns == written, "taken up, not made again"
+    (line,) = [json.loads(line) for line in (here / "one.jsonl").read_text().splitlines()]
+    assert line["error"] is None
