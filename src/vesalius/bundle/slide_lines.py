@@ -27,11 +27,19 @@ OUR_OWN = frozenset({"file_missing", "unreadable"})
 """Errors of reading that say nothing of what is in the file."""
 
 
-def score_slide_case(reader: SlideWords, case: Case, asked: PromptSet, *, features: Path, files: SideFiles) -> Prediction:
+def score_slide_case(
+    reader: SlideWords,
+    case: Case,
+    asked: PromptSet,
+    *,
+    features: Path,
+    files: SideFiles,
+    progress: ProgressCallback | None = None,
+) -> Prediction:
     """Returns the line of a slide; of one that could not be read a line with the error."""
 
     def score() -> Prediction:
-        answer = reader.answer(case.path, features=features, case=case.name, files=files)
+        answer = reader.answer(case.path, features=features, case=case.name, files=files, progress=progress)
         told = answer.prediction
         more: dict[str, Any] = {}
         if len(reader.prompt_sets) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from vesalius.bundle.film_words import WordOptions
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.score_tally import ScoreTally
-    from vesalius.models.contracts import Read
+    from vesalius.bundle.slide import SlideWords
     from vesalius.types import Image, Prediction
     from vesalius.zeroshot.prompts import PromptSet
+
+    Append = Callable[[Prediction], None]
 
 
 def arrange(arguments: list[str]) -> list[str]:
@@ -46,6 +48,7 @@ class Command:
         vesalius zeroshot bundles/chexzero films/ --out scores.jsonl --finding "pleural effusion" pneumothorax
         vesalius zeroshot bundles/chexzero films/ --out scores.jsonl --prompts chexpert --prompt-sets 50 --heatmap maps
         vesalius zeroshot bundles/patch-text slides/ --out scores.jsonl --prompts renal --features features
+        vesalius zeroshot bundles/patch-text slides/ --out scores.jsonl --prompts renal --prompt-sets 50 --labels labels.csv
 
     One JSON line a case, written as soon as it is done; run the same command again after a stop and it goes on with the next case.
     A case that cannot be read is a line with an error, the next one still runs, and the exit code is 3 then.
@@ -79,6 +82,9 @@ class Command:
     """for slides: how they are cut into patches"""
     pool: tyro.conf.OmitArgPrefixes[PoolFlags] = field(default_factory=PoolFlags)
     """for slides: how patches become a slide's score"""
+    labels: Path | None = None
+    """for slides and prompts of classes: a CSV with columns `file`, `class` and `patient_id`; at the end stands the balanced
+    accuracy over all prompt sets: its median, and how far the wording moves it"""
     patches: Path | None = None
     """for slides: a folder for one table a slide, a row a patch, and beside it every pooling with the spread over prompt sets"""
     pyramid: Path | None = None
@@ -101,37 +107,38 @@ class Command:
         from vesalius.bundle.answers_file import AnswersFile
         from vesalius.bundle.asked_file import asked_path
         from vesalius.bundle.cases import list_cases
-        from vesalius.bundle.film_words import unread_words
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
         from vesalius.cli.predict import say_what_is_done
-        from vesalius.models.contracts import doubts_of_domain
+        from vesalius.cli.zeroshot_labels import judge, read_classes
 
         console = Console(json=self.json)
         asked = read_question(self.prompts, self.finding)
-        beside = (self.heatmap, self.features_at, self.patches, self.pyramid)
-        written = [path for path in (self.out, asked_path(self.out), *beside) if path is not None]
-        films, slides = part_slides(list_cases(self.paths, leave_out=[*written, self.bundle]))
-        bundle = load_image_text(self.bundle)
-        kinds: tuple[tuple[Read, bool], ...] = (("films", bool(films)), ("slides", bool(slides)))
-        doubts = [doubt for read, there in kinds if there for doubt in doubts_of_domain(bundle.contract, read)]
-        minds = (*doubts, *asked.warnings, *unread_words(bundle, asked))
-        tally = ScoreTally()
+        labels = None if self.labels is None else read_classes(self.labels, asked)
+        beside = (asked_path(self.out), self.heatmap, self.features_at, self.patches, self.pyramid, self.labels)
+        no_cases = [path for path in (self.out, *beside) if path is not None]
+        films, slides = part_slides(list_cases(self.paths, leave_out=[*no_cases, self.bundle]))
+        bundle, tally = load_image_text(self.bundle), ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
         complete = self._complete(answers, asked, slides)
-        done = say_what_is_done(console, (*films, *slides), answers, complete)
-        for notice in (*bundle.notices, *(f"mind: {warning}" for warning in minds)):
+        say_what_is_done(console, (*films, *slides), answers, complete)
+        for notice in (*bundle.notices, *what_to_mind(bundle, asked, films=bool(films), slides=bool(slides))):
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
-        with console.progress("zeroshot", "cases") as progress, warnings.catch_warnings():
+        with answers.appending() as append, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for count in self._answer(bundle, asked, (films, slides), answers, complete):
-                progress(done + count, len(films) + len(slides))
+            self._score_films(console, (bundle, asked), films, append, complete)
+            self._score_slides(console, (bundle, asked), [case for case in slides if case.name not in complete], append)
         show_scores(console, tally, bundle.reference, asked)
+        told = tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), "prompts": question}
+        if labels is not None:
+            judged = judge(self._slide_reader(bundle, asked), slides, labels, self.features_at)
+            judged.show(console)
+            told["judged"] = judged.to_json()
         console.say(f"scores: {self.out}")
-        console.result(tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), "prompts": question})
+        console.result(told)
         return EXIT_SOME_FAILED if tally.failed else EXIT_OK
 
     @property
@@ -169,55 +176,56 @@ class Command:
         of_slides = [*of_films, (self.patches, "json"), (self.pyramid, ending_of_maps(asked.findings, "tif"))]
         return answers.complete(lambda case: lies_beside(case, of_slides if case in names else of_films))
 
-    def _answer(
+    def _score_films(
         self,
-        bundle: ImageTextBundle,
-        asked: PromptSet,
-        cases: tuple[list[Case], list[Case]],
-        answers: AnswersFile,
+        console: Console,
+        question: tuple[ImageTextBundle, PromptSet],
+        films: Sequence[Case],
+        append: Append,
         finished: frozenset[str],
-    ) -> Iterator[int]:
-        """Yields how many cases were scored so far; each is in the file before the next is made."""
-        films, slides = cases
-        count = 0
-        with answers.appending() as append:
-            # finished films are passed on as well: a score's last bit hangs on its batch, and batches are windows of the input
-            for prediction, image in self._films(bundle, asked, films, finished):
-                append(self._write_beside(prediction, image))
-                count += 1
-                yield count
-            for prediction in self._slides(bundle, asked, [case for case in slides if case.name not in finished]):
-                append(prediction)
-                count += 1
-                yield count
-
-    def _films(
-        self, bundle: ImageTextBundle, asked: PromptSet, films: Sequence[Case], finished: frozenset[str]
-    ) -> Iterator[tuple[Prediction, Image | None]]:
+    ) -> None:
+        """Each film is in the file before the next is made."""
         from vesalius.bundle.film_words import FilmWords
         from vesalius.bundle.stream import StreamOptions, answer_cases
 
-        if all(case.name in finished for case in films):
+        done = sum(case.name in finished for case in films)
+        if done == len(films):
             return
-        reader = FilmWords(bundle, asked, self.word_options(), device=self.device)
+        reader = FilmWords(*question, self.word_options(), device=self.device)
         options = StreamOptions(self.batch_size, self.workers, self.heatmap is not None, self.limit_pixels)
-        yield from answer_cases(reader, films, finished=finished, options=options)
+        # finished films are passed on as well: a score's last bit hangs on its batch, and batches are windows of the input
+        stream = answer_cases(reader, films, finished=finished, options=options)
+        with console.progress("zeroshot") as progress:
+            for count, (prediction, image) in enumerate(stream, start=done + 1):
+                append(self._write_beside(prediction, image))
+                progress(count, len(films))
 
-    def _slides(self, bundle: ImageTextBundle, asked: PromptSet, slides: Sequence[Case]) -> Iterator[Prediction]:
-        from vesalius.bundle.slide import SideFiles, SlideWords
+    def _score_slides(
+        self, console: Console, question: tuple[ImageTextBundle, PromptSet], slides: Sequence[Case], append: Append
+    ) -> None:
+        from vesalius.bundle.slide import SideFiles
         from vesalius.bundle.slide_lines import score_slide_case
-        from vesalius.inference.slide import ExtractOptions
-        from vesalius.zeroshot.prompt_sets import draw_prompt_sets
+        from vesalius.cli.slide_progress import SlideProgress
 
         if not slides:
             return
+        reader, files = self._slide_reader(*question), SideFiles(self.heatmap, self.pyramid, self.patches)
+        with console.progress(f"{len(slides)} slides", "patches") as progress:
+            done = SlideProgress(progress, len(slides))
+            for case in slides:
+                line = score_slide_case(reader, case, question[1], features=self.features_at, files=files, progress=done.patch)
+                append(line)
+                done.finish_slide()
+
+    def _slide_reader(self, bundle: ImageTextBundle, asked: PromptSet) -> SlideWords:
+        from vesalius.bundle.slide import SlideWords
+        from vesalius.inference.slide import ExtractOptions
+        from vesalius.zeroshot.prompt_sets import draw_prompt_sets
+
         drawn = draw_prompt_sets(asked, n_sets=self.prompt_sets, seed=self.seed) if self.prompt_sets else [asked]
         extract = ExtractOptions(self.batch_size, self.workers)
         options = slide_options(bundle.contract, self.cut, self.pool, average=self.average, extract=extract)
-        reader = SlideWords(bundle, drawn, options, self.precision, self.device)
-        files = SideFiles(self.heatmap, self.pyramid, self.patches)
-        for case in slides:
-            yield score_slide_case(reader, case, asked, features=self.features_at, files=files)
+        return SlideWords(bundle, drawn, options, self.precision, self.device)
 
     def _write_beside(self, prediction: Prediction, image: Image | None) -> Prediction:
         """Writes the heat maps of one case before its line, so that a line means that all of it is there."""
@@ -236,6 +244,16 @@ def part_slides(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     slides = [case for case in cases if is_slide(case.path)]
     names = {case.name for case in slides}
     return [case for case in cases if case.name not in names], finest_of_series(slides)
+
+
+def what_to_mind(bundle: ImageTextBundle, asked: PromptSet, *, films: bool, slides: bool) -> list[str]:
+    """Returns what a user should know of this question to this bundle, before any score."""
+    from vesalius.bundle.film_words import unread_words
+    from vesalius.models.contracts import doubts_of_domain
+
+    doubts = [*(doubts_of_domain(bundle.contract, "films") if films else ())]
+    doubts += doubts_of_domain(bundle.contract, "slides") if slides else ()
+    return [f"mind: {doubt}" for doubt in (*doubts, *asked.warnings, *unread_words(bundle, asked))]
 
 
 def show_scores(console: Console, tally: ScoreTally, reference: str, asked: PromptSet) -> None:

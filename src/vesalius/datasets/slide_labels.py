@@ -75,7 +75,7 @@ def read_slide_labels(
     findings: Sequence[str],
     *,
     classes: bool,
-    split: str = SPLIT,
+    split: str | None = SPLIT,
     sites: Sequence[str] = (),
     every: bool = False,
     facts: Sequence[str] = (),
@@ -87,7 +87,7 @@ def read_slide_labels(
         findings: What is asked, whatever the case and underscores. Of findings those that have a column are kept, under the names
             that were asked; classes must all have one, or there is one column `class`.
         classes: They exclude each other.
-        split: Only slides of this split, where the CSV has a column `split`.
+        split: Only slides of this split, where the CSV has a column `split`; None: of any.
         sites: Only slides of these sites; all without any.
         every: Keep findings that have no column as well, their labels not known.
         facts: Further columns that say something of the slide and are no findings.
@@ -105,6 +105,8 @@ def read_slide_labels(
     chosen = [(row, of) for row, of in zip(table.rows, labels, strict=True) if _wanted(table, row, split, sites)]
     if not chosen:
         where = f" and of site {', '.join(sites)}" if sites else ""
+        if split is None:
+            raise EmptyInput(f"no slide{where.replace(' and', '', 1)} among {len(table.rows)} lines of {path.name}; name others")
         raise EmptyInput(
             f"no slide of split `{split}`{where} among {len(table.rows)} lines of {path.name}; "
             f"write `{split}` in the column `split`, or leave that column out to use every line"
@@ -113,8 +115,8 @@ def read_slide_labels(
     return SlideLabels(kept, slides, "patient_id" in table.columns, "split" in table.columns)
 
 
-def _wanted(table: LabelsTable, row: LabelRow, split: str, sites: Sequence[str]) -> bool:
-    of_split = "split" not in table.columns or row.facts.get("split") == split
+def _wanted(table: LabelsTable, row: LabelRow, split: str | None, sites: Sequence[str]) -> bool:
+    of_split = split is None or "split" not in table.columns or row.facts.get("split") == split
     return of_split and (not sites or row.facts.get("site") in sites)
 
 
