@@ -25,7 +25,6 @@ def audit_labelled_slides(command: Command, console: Console) -> int:
         EmptyInput: No slide is left to measure by.
         LabelsError: The CSV cannot be used as it is.
     """
-    from vesalius.audit.options import SUBGROUPS
     from vesalius.audit.slides import audit_slides, keep_audit
     from vesalius.bundle.card import exclusive
     from vesalius.bundle.load import load_answering
@@ -40,8 +39,7 @@ def audit_labelled_slides(command: Command, console: Console) -> int:
         raise BundleError(f"{predictor.reference} reads slides, and --store holds films; leave it out")
     classes = exclusive(predictor.description)
     assert command.slides is not None
-    about = () if options.by == SUBGROUPS else options.by
-    labels = read_slide_labels(command.slides, predictor.findings, classes=classes, split="test", every=True, facts=about)
+    labels = read_slide_labels(command.slides, predictor.findings, classes=classes, split="test", every=True)
     reading = ReadOptions(command.features or command.bundle.resolve().parent / "features", command.mpp)
     result = audit_slides(predictor, labels, answer_slides(command, console, predictor, labels, reading), options, reading)
     keep_audit(command.bundle, predictor, result, command.report)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
@@ -58,8 +58,13 @@ class LabelsTable:
     columns: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, *, words: Sequence[str] = ()) -> LabelsTable:
-    """Reads and checks a labels CSV; columns named in `words` are no findings, and stand as they are in each row's `facts`.
+def read_labels(path: Path, *, asked: Callable[[str], bool] | None = None) -> LabelsTable:
+    """Reads and checks a labels CSV.
+
+    Args:
+        path: The CSV.
+        asked: Is a column of this name a finding? What is none stands as it is in each row's `facts`. None: every column is that
+            is not among `FACTS`.
 
     Raises:
         LabelsError: The file is missing or not UTF-8 CSV; it has no key column or several; a column stands twice; a key is
@@ -69,7 +74,7 @@ def read_labels(path: Path, *, words: Sequence[str] = ()) -> LabelsTable:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = _lines(csv.reader(file, strict=True))
             _, header = next(lines, (0, []))
-            return _table([name.strip() for name in header], list(lines), (*FACTS, *words))
+            return _table([name.strip() for name in header], list(lines), asked)
     except FileNotFoundError as error:
         raise LabelsError(f"no labels file {path}; check the spelling") from error
     except UnicodeDecodeError as error:
@@ -89,8 +94,9 @@ def _lines(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
         start = reader.line_num + 1  # type: ignore[attr-defined]
 
 
-def _table(header: list[str], lines: list[tuple[int, list[str]]], known: Sequence[str]) -> LabelsTable:
+def _table(header: list[str], lines: list[tuple[int, list[str]]], asked: Callable[[str], bool] | None) -> LabelsTable:
     key = _check_header(header)
+    known = {*FACTS, *(name for name in header if asked is not None and name != key and not asked(name))}
     if not lines:
         raise LabelsError("the labels CSV has a header and no line below it; add one line a film")
     _complain([number for number, fields in lines if len(fields) > len(header)], "more fields than the header", "quote commas")

@@ -4,7 +4,7 @@
     slides/a.svs,p1,calibration,CCRCC           slides/a.svs,p1,calibration,1,0
 
 `file` is a path, absolute or from the CSV's own folder. What a column may hold is as in `labels_table`, and like there a complaint
-names lines and never values.
+names lines and never values. Any other column says something of the slide, and is no finding.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from vesalius.datasets.labels_table import LabelRow, LabelsTable, read_labels
+from vesalius.datasets.labels_table import FACTS, LabelRow, LabelsTable, read_labels
 from vesalius.errors import EmptyInput, LabelsError, name_places
 
-CLASS, SCANNER = "class", "scanner"
+CLASS = "class"
 SPLIT = "calibration"
 PRIVATE = ("patient_id", "study_id", "report")
 
@@ -78,7 +78,6 @@ def read_slide_labels(
     split: str | None = SPLIT,
     sites: Sequence[str] = (),
     every: bool = False,
-    facts: Sequence[str] = (),
 ) -> SlideLabels:
     """Reads the labels of slides.
 
@@ -90,15 +89,14 @@ def read_slide_labels(
         split: Only slides of this split, where the CSV has a column `split`; None: of any.
         sites: Only slides of these sites; all without any.
         every: Keep findings that have no column as well, their labels not known.
-        facts: Further columns that say something of the slide and are no findings.
 
     Raises:
         LabelsError: As `labels_table.read_labels`; or a key other than `file`, no column of what is asked, a class that is not
             asked, a slide of two classes. The message names lines and the next step.
         EmptyInput: No slide of that split and these sites.
     """
-    known = [name for name in facts if _plain(name) not in map(_plain, findings)]
-    table = read_labels(path, words=(CLASS, SCANNER, *known))
+    wanted = set(map(_plain, findings))
+    table = read_labels(path, asked=lambda column: _plain(column) in wanted)
     if table.key != "file":
         raise LabelsError(f"the labels of slides need a column `file` with their paths; {path.name} has {table.key!r}")
     kept, labels = _classes(table, findings) if classes else _findings(table, findings, path, every=every)
@@ -134,7 +132,7 @@ def _findings(
     there_are = [name for name in findings if _plain(name) in columns]
     kept = tuple(findings if every else there_are)
     if not there_are:
-        there = ", ".join(table.findings) or "none"
+        there = ", ".join(name for name in table.columns if name not in (table.key, *FACTS)) or "none"
         raise LabelsError(f"{path.name} has no column of {', '.join(findings)}; it has: {there}; name columns as what is asked")
     places = [columns.get(_plain(name)) for name in kept]
     return kept, [tuple(_known(None if at is None else row.labels[at]) for at in places) for row in table.rows]
