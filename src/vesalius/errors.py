@@ -6,8 +6,8 @@ A message says what was got, what was expected and the next step, and never quot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 PLACES_NAMED = 5
 
@@ -23,6 +23,10 @@ class VesaliusError(Exception):
     """Anything this package raises for a user to mend."""
 
     code: ClassVar[str] = "error"
+
+    def details(self) -> dict[str, Any]:
+        """Returns what `--json` says of it beside code and message; nothing of most."""
+        return {}
 
 
 class UnreadableImage(VesaliusError):
@@ -248,15 +252,51 @@ class CheckpointMismatch(VesaliusError, ValueError):
         missing: Names of tensors that the family has and the file has not.
         unexpected: Names of tensors that the file has and the family has no place for.
         reshaped: Names of tensors of another shape than the others ask for.
+        shapes: What shape each of the last has, and which it should have where that is known.
+        remark: What to know beside the names.
+        shown: How many names of each sort the message tells; None: all. The attributes hold all of them.
     """
 
     code = "checkpoint_mismatch"
 
     def __init__(
-        self, message: str, *, missing: Sequence[str] = (), unexpected: Sequence[str] = (), reshaped: Sequence[str] = ()
+        self,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        reshaped: Mapping[str, str] | None = None,
+        remark: str = "",
     ) -> None:
         super().__init__(message)
-        self.missing, self.unexpected, self.reshaped = tuple(missing), tuple(unexpected), tuple(reshaped)
+        self.shapes = dict(reshaped or {})
+        self.missing, self.unexpected, self.reshaped = tuple(missing), tuple(unexpected), tuple(self.shapes)
+        self.remark = remark
+        self.shown: int | None = None
+
+    def __str__(self) -> str:
+        names = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "reshaped": tuple(f"{name} is {shape}" for name, shape in self.shapes.items()),
+        }
+        lines = [f"  {sort} ({len(all_)}): {self._in_short(all_)}" for sort, all_ in names.items() if all_]
+        cut = self.shown is not None and any(len(all_) > self.shown for all_ in names.values())
+        every = ["  every name: the same command with --json"] if cut else []
+        return "\n".join([super().__str__(), *lines, *([f"  {self.remark}"] if self.remark else []), *every])
+
+    def _in_short(self, names: Sequence[str]) -> str:
+        shown = len(names) if self.shown is None else self.shown
+        return "; ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+    @property
+    def count(self) -> int:
+        """How many tensors differ."""
+        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
+
+    def details(self) -> dict[str, Any]:
+        """Returns every name that differs, with the shapes."""
+        return {"missing": list(self.missing), "unexpected": list(self.unexpected), "reshaped": self.shapes}
 
 
 class CheckpointUnreadable(VesaliusError):

@@ -133,6 +133,46 @@ def test_every_key_that_differs_is_named(tmp_path: Path, vocabulary: Path, capsy
         assert words in said
 
 
+@pytest.mark.parametrize("family", ["medclip", "mi-zero"])
+def test_a_wrong_family_is_mended_by_the_first_line_and_every_name_is_there_on_demand(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = openai_state(0)
+    torch.save(state, tmp_path / "a.pt")
+    command = ["bundle", "import", str(tmp_path / "a.pt"), "--family", family, "--out", str(tmp_path / "b")]
+    assert main(command) == EXIT_USAGE
+    said = capsys.readouterr().err
+    first = said.splitlines()[0]
+    assert f"a.pt is no checkpoint of {family}" in first
+    assert "try --family openai-clip or --family chexzero" in first, "they have one layout, and only the user knows whose it is"
+    theirs = {"logit_scale", "text_projection"} if family == "mi-zero" else {"logit_scale"}
+    others = [key for key in state if key not in theirs]
+    assert f"unexpected ({len(others)}): " in said
+    assert f" and {len(others) - 12} more" in said
+    assert "the same command with --json" in said
+    assert main([*command, "--json"]) == EXIT_USAGE
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "checkpoint_mismatch"
+    assert error["unexpected"] == others
+    assert len(error["missing"]) > 300
+    assert error["reshaped"] == {}
+
+
+def test_a_broken_file_under_a_wrong_family_is_sent_to_the_family_it_is_nearest_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = openai_state(0)
+    del state["visual.proj"]
+    torch.save(state | {"odd": torch.ones(1)}, tmp_path / "a.pt")
+    command = ["bundle", "import", str(tmp_path / "a.pt"), "--out", str(tmp_path / "b"), "--family"]
+    assert main([*command, "mi-zero"]) == EXIT_USAGE
+    assert "nearest to openai-clip, from which 2 tensors differ: --family openai-clip names them" in capsys.readouterr().err
+    assert main([*command, "openai-clip"]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert "of no other family that is read here either" in said
+    assert said.splitlines()[1:] == ["  missing (1): visual.proj", "  unexpected (1): odd"]
+
+
 @pytest.mark.parametrize("where", ["beside", "pulled"])
 def test_a_vocabulary_that_lies_where_it_should_is_found_and_said(
     where: str, tmp_path: Path, vocabulary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

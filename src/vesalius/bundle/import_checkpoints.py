@@ -44,6 +44,8 @@ LICENCES = {
     "medclip": "none stated",
     "biovil": "see the page of the model",
 }
+NAMES_SHOWN = 12
+"""Tensors of each sort that an error names; all of them with `--json`."""
 PACKED = "pytorch_model.bin"
 """What a zip of MedCLIP holds."""
 
@@ -88,7 +90,7 @@ def import_checkpoints(
         BundleError: No such file, or two that do not belong together.
         CheckpointUnreadable: A file that holds code, or is broken.
         WrongDigest: A file is not the one it is said to be.
-        CheckpointMismatch: A file of another layout; the message names its keys, or the family it is of where one is found.
+        CheckpointMismatch: A file of another layout; the message begins with the family it is of, where one is found.
     """
     if family not in get_args(Family):
         raise BundleError(f"no checkpoint of family {family!r} holds both towers; there are: {', '.join(get_args(Family))}")
@@ -246,27 +248,33 @@ def _read(member: tuple[Path, ...], family: Family) -> tuple[ImageTextConfig, di
         try:
             return read_checkpoint(files, family)
         except CheckpointMismatch as error:
-            other = _family_that_reads(files, family)
-            if other is not None:  # the names of all that differs are of no help then: they stay on the error
-                names = ", ".join(path.name for path in member)
-                differ = f"{len(error.missing)} tensors missing, {len(error.unexpected)} unexpected, {len(error.reshaped)} reshaped"
-                error.args = (
-                    f"{names} is no checkpoint of {family} ({differ}); it reads as a checkpoint of {other}: try --family {other}",
-                )
+            error.args = (
+                f"{', '.join(path.name for path in member)} is no checkpoint of {family}: {_what_it_is(files, family, error)}",
+            )
+            error.shown = NAMES_SHOWN  # hundreds of names would hide the line that helps
             raise
 
 
-def _family_that_reads(files: tuple[Path, ...], wrong: Family) -> str | None:
-    """Returns the other family whose layout the file has, if there is one."""
-    for family in IMAGE_TEXT_FAMILIES:
-        if IMAGE_TEXT_FAMILIES[family] == IMAGE_TEXT_FAMILIES[wrong]:
-            continue  # the same layout, and just found not to be the file's
+def _what_it_is(files: tuple[Path, ...], wrong: Family, error: CheckpointMismatch) -> str:
+    """Returns the family whose layout the file has, or is nearest to, and what to type; all families that share it are named."""
+    modules = dict.fromkeys(IMAGE_TEXT_FAMILIES.values())
+    modules.pop(IMAGE_TEXT_FAMILIES[wrong])  # just found not to be the file's
+    nearest, differ = "", error.count // 2
+    for module in modules:
+        families = [family for family, its in IMAGE_TEXT_FAMILIES.items() if its == module]
         try:
-            read_checkpoint(files, family)
+            read_checkpoint(files, families[0])
+        except CheckpointMismatch as other:
+            if other.count < differ and not any("*" in name for name in other.missing):  # a star: half of it is not there
+                nearest, differ = families[0], other.count
         except VesaliusError:
             continue
-        return family
-    return None
+        else:
+            error.remark = ""  # of the sizes that could not be told
+            return f"it reads as a checkpoint of {' or '.join(families)}: try --family {' or --family '.join(families)}"
+    if nearest:
+        return f"it is nearest to {nearest}, from which {differ} tensors differ: --family {nearest} names them"
+    return f"{error.args[0]}; it is of no other family that is read here either"
 
 
 @contextmanager

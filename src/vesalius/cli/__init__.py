@@ -118,7 +118,7 @@ def run_verb(verb: str, arguments: list[str]) -> int:
     except VesaliusError as error:
         code = EXIT_GATE_REFUSED if isinstance(error, GateRefused) else EXIT_USAGE
         if getattr(command, "json", False):
-            print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+            print(json.dumps({"error": {"code": error.code, "message": str(error)} | error.details()}))
         print(f"vesalius {verb}: {error}", file=sys.stderr)
     except BrokenPipeError:
         # whoever read our words has gone (`| head`); Python must not try to flush into the closed pipe at its end

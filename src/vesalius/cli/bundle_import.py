@@ -22,7 +22,7 @@ class Command:
     """Authors' checkpoints of images and words into a bundle that answers `vesalius zeroshot`; several files are an ensemble.
 
     Every key of a file must have its place and every place its key: what is missing, left over or of another shape is listed by
-    name, and nothing is loaded in part. Files that hold code are refused. The tokenizer is the authors' own file: none comes with
+    name (a dozen of each; all with --json) behind the family that the file does read as, and nothing is loaded in part. Files that hold code are refused. The tokenizer is the authors' own file: none comes with
     this package. Unless given, it is looked for beside the checkpoint and where `vesalius pull` puts it; without one the bundle has
     no words, and answers `vesalius features` only. A run of `vesalius train image-text` brings its own, and needs neither --family
     nor --tokenizer.
@@ -54,7 +54,7 @@ class Command:
     overwrite: bool = False
     """replace a bundle that is there"""
     json: bool = False
-    """print one machine-readable object"""
+    """print one machine-readable object; of a file that is refused with every name that differs"""
 
     def run(self) -> int:
         """Imports, writes the bundle and returns the exit code."""

@@ -118,12 +118,11 @@ def test_a_file_that_would_run_code_is_refused_unread(tmp_path: Path, monkeypatc
 
 def test_the_wrong_family_names_the_right_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pt", family="biomedclip")
-    with pytest.raises(CheckpointMismatch, match="reads as a checkpoint of biomedclip: try --family biomedclip") as caught:
+    with pytest.raises(CheckpointMismatch, match="it reads as a checkpoint of biomedclip: try --family biomedclip") as caught:
         import_checkpoints([path], "chexzero", tmp_path)
     assert caught.value.missing == ("visual.proj",)
-    assert "(1 tensors missing, 0 unexpected, 0 reshaped)" in str(caught.value)
-    assert "visual.proj" not in str(caught.value), "hundreds of names hide the one that helps"
-    with pytest.raises(CheckpointMismatch, match=r"^other keys$"):
+    assert "--family biomedclip" in str(caught.value).splitlines()[0], "what helps stands before the names"
+    with pytest.raises(CheckpointMismatch, match=r"b\.pt is no checkpoint of chexzero: other keys; it is of no other family"):
         import_checkpoints([write(tmp_path / "b.pt", family="unheard")], "chexzero", tmp_path)
     with pytest.raises(BundleError, match="no checkpoint of family 'cxr-mae' holds both towers"):
         import_checkpoints([path], "cxr-mae", tmp_path)  # type: ignore[arg-type]

@@ -173,18 +173,13 @@ def mismatch(
 ) -> CheckpointMismatch:
     """Returns the error that names every key that differs; `reshaped` holds the shape got and, where it is known, the one asked."""
     reshaped = reshaped or {}
-    missing = list(dict.fromkeys(missing))
-    lines = ["the checkpoint does not have its family's tensors; check --family, or fetch the file again"]
-    if missing:
-        lines.append(f"  missing ({len(missing)}): {', '.join(missing)}")
-    if unexpected:
-        lines.append(f"  unexpected ({len(unexpected)}): {', '.join(unexpected)}")
-    if reshaped:
-        shapes = [f"{key} is {_times(got)}{_asked(asked)}" for key, (got, asked) in reshaped.items()]
-        lines.append(f"  reshaped ({len(reshaped)}): {'; '.join(shapes)}")
-    if more:
-        lines.append(f"  {more}")
-    return CheckpointMismatch("\n".join(lines), missing=missing, unexpected=unexpected, reshaped=list(reshaped))
+    return CheckpointMismatch(
+        "the checkpoint does not have its family's tensors; check --family, or fetch the file again",
+        missing=list(dict.fromkeys(missing)),
+        unexpected=unexpected,
+        reshaped={key: f"{_times(got)}{_asked(asked)}" for key, (got, asked) in reshaped.items()},
+        remark=more,
+    )
 
 
 class Sizes:

@@ -76,6 +76,25 @@ def test_left_out_tensors_are_those_of_the_list_and_are_reported() -> None:
     assert caught.value.unexpected == ("position_ids", "layers.7.mask")
 
 
+def test_a_message_that_names_a_few_says_how_many_more_and_the_error_keeps_all() -> None:
+    model, state = Small(), {f"other.{number}": torch.ones(1) for number in range(30)} | theirs() | {"proj": torch.randn(4, 5)}
+    with pytest.raises(CheckpointMismatch) as caught:
+        load_strictly(model, state, mapping_of(model))
+    error = caught.value
+    assert "other.29" in str(error), "unless told to name a few it names all"
+    assert "--json" not in str(error)
+    error.shown = 12
+    assert "unexpected (30): other.0; " in str(error)
+    assert "other.11 and 18 more" in str(error)
+    assert "proj is 4 x 5, expected 4 x 3" in str(error)
+    assert "every name: the same command with --json" in str(error)
+    assert error.details() == {
+        "missing": [],
+        "unexpected": [f"other.{number}" for number in range(30)],
+        "reshaped": {"proj": "4 x 5, expected 4 x 3"},
+    }
+
+
 def test_every_fault_is_named_at_once_and_nothing_is_loaded() -> None:
     model, state = Small(), theirs()
     before = {name: value.clone() for name, value in model.state_dict().items()}
