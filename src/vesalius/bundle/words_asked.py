@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 from vesalius.zeroshot.prompt_file import prompts_from_json
 
 COLUMNS = ("finding", "asked for", "against")
+SHOWN = 90
+"""Letters of a sentence that a table shows."""
 ABOUT_THE_BUNDLE = ("average", "towers", "sets")
 """Of `prompts` in bundle.json: what stands beside the words."""
+KINDS = {"pair": "each finding against its denial", "classes": "classes, one of which it is"}
 
 
 class Asked(NamedTuple):
@@ -51,14 +54,41 @@ def how_asked(description: Mapping[str, Any]) -> str:
     if not isinstance(prompts, Mapping):
         return ""
     if "design" in prompts:
-        return f"prompts that were learned, and begin with these words; towers {prompts['towers']}"
-    sets = len(prompts.get("sets", ()))
+        kind = KINDS[prompts["design"]["kind"]]
+        return f"prompts that were learned ({kind}), and begin with these words; towers {prompts['towers']}"
+    sets, templates = len(prompts.get("sets", ())), len(prompts["templates"])
     drawn = f", {sets} prompt sets drawn from them" if sets > 1 else ""
-    return f"prompts `{prompts['name']}`{drawn}, mean of {prompts['average']}; towers {prompts['towers']}"
+    asked = f"prompts `{prompts['name']}` ({KINDS[prompts['kind']]}, {templates} template{'s' if templates > 1 else ''})"
+    return f"{asked}{drawn}, mean of {prompts['average']}; towers {prompts['towers']}"
+
+
+def asked_to_json(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns what was asked as plain data: every sentence, and how they became the answer; None where nothing was.
+
+    `kind` is `pair`, `classes` or `learned`; what learned prompts have not (`name`, `templates`, `average`) is None. `prompt_sets`
+    is 1 where all words were taken at once.
+    """
+    prompts = description.get("prompts")
+    if not isinstance(prompts, Mapping):
+        return None
+    learned = "design" in prompts
+    return {
+        "kind": "learned" if learned else prompts["kind"],
+        "of": prompts["design"]["kind"] if learned else prompts["kind"],
+        "name": prompts.get("name"),
+        "templates": None if learned else len(prompts["templates"]),
+        "average": prompts.get("average"),
+        "prompt_sets": len(prompts.get("sets", ())) or 1,
+        "towers": prompts["towers"],
+        "findings": [
+            {"name": one.finding, "for": list(one.positive), "against": list(one.negative)} for one in words_asked(description)
+        ],
+    }
 
 
 def _in_short(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
     more = f" (+{len(sentences) - 1} more)" if len(sentences) > 1 else ""
-    return f"{sentences[0]}{more}"
+    first = sentences[0] if len(sentences[0]) <= SHOWN else f"{sentences[0][: SHOWN - 1]}…"
+    return f"{first}{more}"

@@ -33,12 +33,13 @@ class Command:
     bundle: tyro.conf.Positional[Path]
     """the bundle's folder"""
     json: bool = False
-    """print one machine-readable object: id, audited, everything in bundle.json, the last audit's key figures"""
+    """print one machine-readable object: id, audited, what it was asked, everything in bundle.json, the last audit's key figures"""
 
     def run(self) -> int:
         """Shows the bundle and returns the exit code."""
         from vesalius.bundle.format import IMAGE_TEXT
         from vesalius.bundle.verify import verify
+        from vesalius.bundle.words_asked import asked_to_json
 
         console = Console(json=self.json)
         verified = verify(self.bundle)
@@ -56,7 +57,8 @@ class Command:
             "reference": verified.reference,
             "audited": verified.audited,
         }
-        console.result(about | {"description": verified.description, "key_figures": figures})
+        asked = asked_to_json(verified.description)
+        console.result(about | {"asked": asked, "description": verified.description, "key_figures": figures})
         return EXIT_OK
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.bundles import make_bundle
 from tests.image_text import make_image_text_bundle
 from tests.unit.bundle.test_zero_shot import make_zero_shot
 from vesalius.bundle.verify import verify
-from vesalius.bundle.words_asked import Asked, how_asked, words_asked
+from vesalius.bundle.words_asked import Asked, asked_to_json, how_asked, words_asked
 from vesalius.cli import main
 
 
@@ -32,6 +33,11 @@ def test_of_words_every_sentence_is_told_in_short(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "what it was asked" in said
     assert "no Effusion" in said
+    assert main(["bundle", "inspect", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["description"] == description, "what was there stays"
+    assert told["asked"]["kind"] == "pair"
+    assert told["asked"]["findings"][0] == {"name": "Effusion", "for": ["Effusion"], "against": ["no Effusion"]}
 
 
 def test_prompt_sets_are_counted_and_learned_prompts_are_told_by_what_they_begin_as() -> None:
@@ -42,11 +48,48 @@ def test_prompt_sets_are_counted_and_learned_prompts_are_told_by_what_they_begin
     }
     of_sets = {"prompts": {**drawn, "templates": ["{}", "an image of {}"], "average": "logits", "towers": "t", "sets": [{}, {}]}}
     assert words_asked(of_sets)[0] == Asked("A", ("a", "b", "an image of a", "an image of b"), ())
-    assert how_asked(of_sets) == "prompts `renal`, 2 prompt sets drawn from them, mean of logits; towers t"
+    assert how_asked(of_sets) == (
+        "prompts `renal` (classes, one of which it is, 2 templates), 2 prompt sets drawn from them, mean of logits; towers t"
+    )
+    assert asked_to_json(of_sets) == {
+        "kind": "classes",
+        "of": "classes",
+        "name": "renal",
+        "templates": 2,
+        "average": "logits",
+        "prompt_sets": 2,
+        "towers": "t",
+        "findings": [
+            {"name": "A", "for": ["a", "b", "an image of a", "an image of b"], "against": []},
+            {"name": "B", "for": ["c", "an image of c"], "against": []},
+        ],
+    }
     design = {"kind": "pair", "findings": ["Mass"], "positive": ["mass"], "negative": ["no mass"]}
     learned = {"prompts": {"kind": "learned", "design": design, "towers": "t"}}
     assert words_asked(learned) == (Asked("Mass", ("mass",), ("no mass",)),)
-    assert "learned" in how_asked(learned)
+    assert "learned (each finding against its denial)" in how_asked(learned)
+    told = asked_to_json(learned)
+    assert told is not None
+    assert (told["kind"], told["of"], told["templates"], told["prompt_sets"]) == ("learned", "pair", None, 1)
+    assert told["findings"] == [{"name": "Mass", "for": ["mass"], "against": ["no mass"]}]
+
+
+def test_a_long_sentence_is_cut_in_a_table_and_whole_in_json() -> None:
+    long = "there is " + "very " * 40 + "much"
+    entry = {"name": "A", "positive": [long, "b"], "negative": ["c"]}
+    prompts = {
+        "name": "own",
+        "kind": "pair",
+        "templates": [["{}", "no {}"]],
+        "findings": [entry],
+        "average": "logits",
+        "towers": "t",
+    }
+    (row,) = words_asked({"prompts": prompts})
+    assert row.cells() == ("A", f"{long[:89]}… (+1 more)", "c")
+    told = asked_to_json({"prompts": prompts})
+    assert told is not None
+    assert told["findings"][0]["for"] == [long, "b"]
 
 
 def test_a_classifier_was_asked_nothing(tmp_path: Path) -> None:
@@ -54,4 +97,5 @@ def test_a_classifier_was_asked_nothing(tmp_path: Path) -> None:
     description = verify(tmp_path / "b").description
     assert words_asked(description) == ()
     assert how_asked(description) == ""
+    assert asked_to_json(description) is None
     assert "What it was asked" not in (tmp_path / "b" / "card.md").read_text()
