@@ -63,7 +63,9 @@ class AnswersFile:
 
     Attributes:
         finished: Names of the cases that have a line.
-        settled: Those of them whose line is an error, or says that something could not be written beside it.
+        failed: Those of them whose line is an error.
+        unwritten: Those of them whose line says that something could not be written beside it.
+        unmade: Cases of this run that lack files beside their lines, new or kept ones, and why.
         tally: Of every line, old and new.
 
     Args:
@@ -79,7 +81,9 @@ class AnswersFile:
         self.path = path
         self.reference = reference
         self.finished: set[str] = set()
-        self.settled: set[str] = set()
+        self.failed: set[str] = set()
+        self.unwritten: set[str] = set()
+        self.unmade: dict[str, str] = {}
         self.tally = Tally() if tally is None else tally
         if path.exists():
             self._take_up()
@@ -117,13 +121,16 @@ class AnswersFile:
 
     def _count(self, line: dict[str, Any]) -> None:
         self.finished.add(line["case"])
-        if line["error"] is not None or any(said.startswith(NOT_WRITTEN) for said in line.get("warnings", ())):
-            self.settled.add(line["case"])
+        if line["error"] is not None:
+            self.failed.add(line["case"])
+        if any(said.startswith(NOT_WRITTEN) for said in line.get("warnings", ())):
+            self.unwritten.add(line["case"])
         self.tally.add(line)
 
     def complete(self, lies_beside: Callable[[str], bool]) -> frozenset[str]:
         """Returns the cases of which nothing is left to do: they have a line, and have their files beside it or never will."""
-        return frozenset(case for case in self.finished if case in self.settled or lies_beside(case))
+        settled = self.failed | self.unwritten
+        return frozenset(case for case in self.finished if case in settled or lies_beside(case))
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[Prediction], None]]:
@@ -131,6 +138,10 @@ class AnswersFile:
         with self._open("ab") as file:
 
             def append(prediction: Prediction) -> None:
+                said = [text for text in prediction.warnings if text.startswith(NOT_WRITTEN)]
+                if prediction.case in self.finished and prediction.error is not None:
+                    said.append(prediction.error.message)
+                self.unmade |= {prediction.case: said[0]} if said else {}
                 if prediction.case in self.finished:
                     return
                 line = prediction.to_json()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +90,8 @@ class Command:
             raise BundleError(f"--features and --mpp are of slides, and {predictor.reference} reads films; leave them out")
         answers = AnswersFile(self.out, predictor.reference)
         wanted = ((self.heatmap, ending_of_maps(predictor.findings)), (self.sr, REPORT))
-        complete = answers.complete(lambda case: lies_beside(case, wanted))
-        done = say_what_is_done(console, cases, answers, complete)
+        complete = say_what_is_done(console, cases, answers, lambda case: lies_beside(case, wanted))
+        done = sum(case.name in complete for case in cases)
         for notice in predictor.notices:
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
@@ -100,9 +100,10 @@ class Command:
             for count in self._answer(predictor, cases, answers, complete):
                 progress(done + count, len(cases))
         show_tally(console, answers.tally, predictor.reference)
+        lacks = say_what_lacks(console, answers)
         console.say(f"answers: {self.out}")
         console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(self.out)})
-        return EXIT_SOME_FAILED if answers.tally.failed else EXIT_OK
+        return EXIT_SOME_FAILED if answers.tally.failed or lacks else EXIT_OK
 
     def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile, complete: frozenset[str]) -> Iterator[int]:
         """Yields how many cases were answered so far; each is in the file before the next is made."""
@@ -131,16 +132,35 @@ class Command:
 
 
 def say_what_is_done(
-    console: Console, cases: Sequence[Case], answers: AnswersFile, complete: Collection[str], what: str = "cases"
-) -> int:
-    """Says how many cases there is nothing left to do of, and how many lack only what lies beside; returns the first number."""
+    console: Console, cases: Sequence[Case], answers: AnswersFile, lies_beside: Callable[[str], bool], what: str = "cases"
+) -> frozenset[str]:
+    """Says how many cases there is nothing left to do of, and how many lack only what lies beside; returns the former by name."""
+    complete = answers.complete(lies_beside)
     done = sum(case.name in complete for case in cases)
     lacking = sum(case.name in answers.finished and case.name not in complete for case in cases)
+    given_up = sum(case.name in answers.unwritten and not lies_beside(case.name) for case in cases)
     if done:
         console.say(f"{done} of {len(cases)} {what} are in {answers.path} already; going on with the rest.")
     if lacking:
-        console.say(f"{lacking} of {len(cases)} {what} keep their lines there, and get the files that were not beside them.")
-    return done
+        console.say(
+            f"{lacking} of {len(cases)} {what} keep their lines in {answers.path}, and get the files that lack beside them."
+        )
+    if given_up:
+        told = f"{given_up} of {len(cases)} {what} lack files that could not be written when they were answered"
+        console.say(f"{told}; their lines say why: delete those lines to try again.")
+    return complete
+
+
+def say_what_lacks(console: Console, answers: AnswersFile) -> bool:
+    """Says which cases of this run did not get the files that were asked for beside their lines, and why of the first.
+
+    Returns whether one of them had its line already: then nothing in the file says so.
+    """
+    if answers.unmade:
+        case, why = next(iter(answers.unmade.items()))
+        more = f", and {len(answers.unmade) - 1} more" if len(answers.unmade) > 1 else ""
+        console.say(f"without the files that were asked for beside their lines: {case} ({why}){more}")
+    return bool(answers.unmade.keys() - answers.unwritten)
 
 
 def show_tally(console: Console, tally: Tally, reference: str, what: str = "films") -> None:

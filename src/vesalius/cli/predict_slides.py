@@ -29,7 +29,7 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
     from vesalius.bundle.slide import SideFiles
     from vesalius.bundle.slide_lines import answer_slide_case
     from vesalius.bundle.slide_predictor import ReadOptions
-    from vesalius.cli.predict import PATCHES_AT_ONCE, say_what_is_done, show_tally
+    from vesalius.cli.predict import PATCHES_AT_ONCE, say_what_is_done, say_what_lacks, show_tally
     from vesalius.cli.slide_progress import SlideProgress
     from vesalius.inference.slide import ExtractOptions
 
@@ -37,9 +37,9 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
         raise BundleError("there is no DICOM structured report of slides; leave --sr out")
     slides = choose_slides(command.paths, cases, predictor.reference, console)
     answers = AnswersFile(command.out, predictor.reference)
-    complete = answers.complete(lambda case: lies_beside(case, [(command.heatmap, ending_of_maps(predictor.findings))]))
+    wanted = [(command.heatmap, ending_of_maps(predictor.findings))]
+    complete = say_what_is_done(console, slides, answers, lambda case: lies_beside(case, wanted), "slides")
     to_do = [case for case in slides if case.name not in complete]
-    say_what_is_done(console, slides, answers, complete, "slides")
     for notice in predictor.notices:
         console.say(notice)
     extract = ExtractOptions(command.batch_size or PATCHES_AT_ONCE, command.workers)
@@ -53,9 +53,10 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
                 append(answer_slide_case(predictor, case, options, done.patch))
                 done.finish_slide()
     show_tally(console, answers.tally, predictor.reference, "slides")
+    lacks = say_what_lacks(console, answers)
     console.say(f"answers: {command.out}; features: {command.features_at}")
     console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(command.out)})
-    return EXIT_SOME_FAILED if answers.tally.failed else EXIT_OK
+    return EXIT_SOME_FAILED if answers.tally.failed or lacks else EXIT_OK
 
 
 def choose_slides(paths: Sequence[Path], cases: Sequence[Case], reference: str, console: Console) -> list[Case]:

@@ -16,7 +16,6 @@ from vesalius.cli.console import Console
 from vesalius.cli.slide_flags import CutFlags, PoolFlags, as_plain, slide_options
 
 if TYPE_CHECKING:
-    from vesalius.bundle.answers_file import AnswersFile
     from vesalius.bundle.cases import Case
     from vesalius.bundle.film_words import WordOptions
     from vesalius.bundle.image_text import ImageTextBundle
@@ -110,7 +109,7 @@ class Command:
         from vesalius.bundle.image_text import load_image_text
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
-        from vesalius.cli.predict import say_what_is_done
+        from vesalius.cli.predict import say_what_is_done, say_what_lacks
         from vesalius.cli.zeroshot_labels import judge, read_classes
 
         console = Console(json=self.json)
@@ -122,9 +121,9 @@ class Command:
         bundle, tally = load_image_text(self.bundle), ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
-        complete = self._complete(answers, asked, slides)
-        say_what_is_done(console, (*films, *slides), answers, complete)
-        for notice in (*bundle.notices, *what_to_mind(bundle, asked, films=bool(films), slides=bool(slides))):
+        complete = say_what_is_done(console, (*films, *slides), answers, self._lies_beside(asked, slides))
+        minds = what_to_mind(bundle, asked, films=bool(films), slides=bool(slides))
+        for notice in (*bundle.notices, *(f"mind: {one}" for one in minds)):
             console.say(notice)
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with answers.appending() as append, warnings.catch_warnings():
@@ -132,14 +131,16 @@ class Command:
             self._score_films(console, (bundle, asked), films, append, complete)
             self._score_slides(console, (bundle, asked), [case for case in slides if case.name not in complete], append)
         show_scores(console, tally, bundle.reference, asked)
+        lacks = say_what_lacks(console, answers)
         told = tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), "prompts": question}
+        told["notices"] = [*bundle.notices, *minds]
         if labels is not None:
             judged = judge(self._slide_reader(bundle, asked), slides, labels, self.features_at)
             judged.show(console)
             told["judged"] = judged.to_json()
         console.say(f"scores: {self.out}")
         console.result(told)
-        return EXIT_SOME_FAILED if tally.failed else EXIT_OK
+        return EXIT_SOME_FAILED if tally.failed or lacks else EXIT_OK
 
     @property
     def features_at(self) -> Path:
@@ -167,14 +168,14 @@ class Command:
         keep_question(self.out, question, about)
         return question
 
-    def _complete(self, answers: AnswersFile, asked: PromptSet, slides: Sequence[Case]) -> frozenset[str]:
-        """Returns the cases that have a line and all that is asked for beside it; tables and pyramids are of slides alone."""
+    def _lies_beside(self, asked: PromptSet, slides: Sequence[Case]) -> Callable[[str], bool]:
+        """Returns what tells if all that is asked for lies beside a case's line; tables and pyramids are of slides alone."""
         from vesalius.bundle.side_files import ending_of_maps, lies_beside
 
         names = {case.name for case in slides}
         of_films = [(self.heatmap, ending_of_maps(asked.findings))]
         of_slides = [*of_films, (self.patches, "json"), (self.pyramid, ending_of_maps(asked.findings, "tif"))]
-        return answers.complete(lambda case: lies_beside(case, of_slides if case in names else of_films))
+        return lambda case: lies_beside(case, of_slides if case in names else of_films)
 
     def _score_films(
         self,
@@ -253,7 +254,7 @@ def what_to_mind(bundle: ImageTextBundle, asked: PromptSet, *, films: bool, slid
 
     doubts = [*(doubts_of_domain(bundle.contract, "films") if films else ())]
     doubts += doubts_of_domain(bundle.contract, "slides") if slides else ()
-    return [f"mind: {doubt}" for doubt in (*doubts, *asked.warnings, *unread_words(bundle, asked))]
+    return [*doubts, *asked.warnings, *unread_words(bundle, asked)]
 
 
 def show_scores(console: Console, tally: ScoreTally, reference: str, asked: PromptSet) -> None:

@@ -126,7 +126,7 @@ def test_files_that_lack_beside_finished_lines_are_made_and_the_lines_stay(
     assert main(beside) == 3
     said = capsys.readouterr().out
     assert "2 of 5 cases are in" in said, "two that failed"
-    assert "3 of 5 cases keep their lines there, and get the files that were not beside them" in said
+    assert f"3 of 5 cases keep their lines in {out}, and get the files that lack beside them" in said
     assert out.read_bytes() == before
     assert len(list(maps.rglob("*.png"))) == 6
     first = sorted(maps.rglob("*.png"))[0].read_bytes()

@@ -15,6 +15,7 @@ from tests.films import film, picture_bytes, save
 from tests.image_text import make_image_text_bundle
 from tests.slides import tissue_picture, write_pyramid
 from vesalius.cli import main
+from vesalius.models.contracts import FAMILY_CONTRACTS
 
 LINE_KEYS = ["case", "image_id", "bundle", "seconds", "findings", "ood", "warnings", "error"]
 FINDING_KEYS = ["name", "logit", "probability", "uncertainty", "decision", "reason"]
@@ -81,6 +82,33 @@ def test_json_prints_one_object(bundle: Path, study: Path, capsys: pytest.Captur
     logits = [line["findings"][0]["logit"] for line in lines_of(out)]
     assert told["findings"]["nodule"]["median"] == pytest.approx(float(np.median(logits)))
     assert told["prompts"].startswith("asked@sha256:")
+    assert told["notices"] == ["Made in a test."]
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("mi-zero", "checkpoints of mi-zero were trained on patches of slides, and films are read here"),
+        ("chexzero", "checkpoints of chexzero were trained on chest films, and slides are read here"),
+        ("openai-clip", None),
+    ],
+)
+def test_checkpoints_of_another_kind_of_image_say_so_once(
+    study: Path, capsys: pytest.CaptureFixture[str], family: str, said: str | None
+) -> None:
+    """A film and a slide each: of either kind but one there is something to say, and it is said once, not once a case."""
+    folder = study.parent
+    make_image_text_bundle(folder / "b", context_length=64, contract=FAMILY_CONTRACTS[family].at_size(64))
+    write_pyramid(study / "slide.tif", tissue_picture(box=(64, 64, 620, 440)))
+    (study / "notes").unlink()
+    command = ("--out", folder / "s.jsonl", "--finding", "nodule", "--json")
+    assert ask(folder / "b", study, *command) == 0, "nothing is refused"
+    told = capsys.readouterr()
+    notices = json.loads(told.out)["notices"]
+    assert len(notices) == told.err.count("were trained on") == (said is not None)
+    assert said is None or notices[0].startswith(said)
+    of_slides = lines_of(folder / "s.jsonl")[-1]["warnings"]
+    assert any("were trained on" in warning for warning in of_slides) == (family == "chexzero")
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(bundle: Path, study: Path) -> None:
@@ -145,9 +173,47 @@ def test_maps_that_lack_beside_finished_lines_are_drawn_and_the_lines_stay(
     before = out.read_bytes()
     capsys.readouterr()
     ask(bundle, study, "--out", out, "--finding", "nodule", "--heatmap", maps)
-    assert "4 of 5 cases keep their lines there" in capsys.readouterr().out
+    assert f"4 of 5 cases keep their lines in {out}" in capsys.readouterr().out
     assert out.read_bytes() == before
     assert len(list(maps.rglob("*.nodule.png"))) == 4
+
+
+def test_a_map_that_cannot_be_drawn_later_is_said(bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "notes").unlink()
+    out, maps = study.parent / "scores.jsonl", study.parent / "maps"
+    assert ask(bundle, study, "--out", out, "--finding", "nodule") == 0
+    before = out.read_bytes()
+    (study / "IM2.png").write_text("no film any more")
+    capsys.readouterr()
+    assert ask(bundle, study, "--out", out, "--finding", "nodule", "--heatmap", maps) == 3
+    said = capsys.readouterr().out
+    assert "without the files that were asked for beside their lines: study/IM2.png (" in said
+    assert out.read_bytes() == before
+    assert len(list(maps.rglob("*.nodule.png"))) == 3
+
+
+def test_maps_that_could_not_be_written_are_said_and_not_tried_until_their_lines_go(
+    bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "notes").unlink()
+    out, maps = study.parent / "scores.jsonl", study.parent / "maps"
+    maps.mkdir()
+    (maps / "study").write_text("in the way of a folder")
+    command = ("--out", out, "--finding", "nodule", "--heatmap", maps)
+    assert ask(bundle, study, *command) == 0, "every film has its score"
+    assert "beside their lines: study/IM0.dcm (no heat map: " in (said := capsys.readouterr().out)
+    assert "and 3 more" in said
+    assert all(any(one.startswith("no heat map: ") for one in line["warnings"]) for line in lines_of(out))
+    (maps / "study").unlink()
+    capsys.readouterr()
+    ask(bundle, study, *command)
+    assert "4 of 4 cases lack files that could not be written" in capsys.readouterr().out
+    assert not list(maps.rglob("*.png"))
+    ask(bundle, study, "--out", out, "--finding", "nodule")
+    assert "lack files" not in capsys.readouterr().out, "nothing is asked for beside them"
+    out.write_text("")
+    ask(bundle, study, *command)
+    assert len(list(maps.rglob("*.png"))) == 4
 
 
 def test_a_slide_among_films_is_read_as_a_slide(bundle: Path, study: Path) -> None:
