@@ -19,6 +19,7 @@ import PIL.ImageFont
 
 import vesalius
 from vesalius.bundle.slide import SlideOptions, SlideWords
+from vesalius.reporting.heatmap import uncalibrated
 from vesalius.reporting.slide_map import PatchScores, draw_map, layer_of, paint
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import Slide, open_slide
@@ -57,7 +58,7 @@ def draw_reading(slide: Slide, reader: SlideWords, path: Path, out: Path) -> Non
         map_ = PatchScores(name, answer.features.coordinates, answer.features.side_level0 or 1.0, scores)
         pictures.append(paint(grey, layer_of(map_, 0, 0, grey.shape, downsample), map_))
         if name == "keratin":
-            heading = f"top-50 score {answer.prediction[name].logit:+.3f}, no probability; {len(scores)} patches"
+            heading = f"{uncalibrated(answer.prediction[name].logit, 'top-50')}; {len(scores)} patches"
             foot = f"{answer.prediction.bundle} · not for medical use"
             draw_map(slide, map_, heading=heading, foot=foot, longest_px=620).save(out / "slide-heatmap.png", optimize=True)
     panels(pictures, ["CMU-1, H&E", *(f'"{name}"' for name in SHOWN)]).save(out / "slide-by-words.jpg", quality=88)

@@ -19,6 +19,7 @@ from vesalius.inference.film import Precision
 from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
 from vesalius.inference.slide_words import SlideInference, SlideReading, SlideRule
 from vesalius.models.contracts import doubts_of_domain
+from vesalius.reporting.heatmap import uncalibrated
 from vesalius.reporting.patch_table import write_patch_table
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
@@ -172,7 +173,7 @@ class SlideWords:
             answer = SlideAnswer(prediction, reading.scores, reading.features)
             if files.table is not None:
                 _write_table(answer, files.table)
-            said = [f"{self.options.rule} score {finding.logit:+.3f}, no probability" for finding in findings]
+            said = [uncalibrated(finding.logit, self.options.rule) for finding in findings]
             draw_maps(slide, prediction, reading, said, files)
         return answer
 

@@ -114,12 +114,17 @@ def save_overlays(prediction: Prediction, image: Image, folder: str | Path) -> l
     return paths
 
 
+def uncalibrated(contrast: float, how: str = "") -> str:
+    """Returns what stands above the map of a film or a slide that was read by words alone; `how` patches became the contrast."""
+    return f"contrast {contrast:+.3g}{f' ({how})' if how else ''}, no probability"
+
+
 def _subheading(finding: Finding) -> str:
     """A probability stands only beside a decision made from it, as in the DICOM report."""
     if finding.decision is Decision.ABSTAIN:
         return "no answer" if finding.reason is None else f"no answer: {str(finding.reason).replace('_', ' ')}"
     if finding.probability is None:
-        return f"contrast {finding.logit:+.3g}, no probability"
+        return uncalibrated(finding.logit)
     return f"calibrated probability {finding.probability:.2f}"
 
 

@@ -140,13 +140,15 @@ def draw_map(slide: Slide, map_: PatchScores, *, heading: str, foot: str, longes
     overview, downsample = slide.overview(longest_px)
     height, width = overview.shape[:2]
     painted = PIL.Image.fromarray(paint_overview(overview, downsample, map_))
-    size = (max(width + 2 * _MARGIN + _BAR, _LEAST_WIDTH), max(height, 320) + _BAND + _FOOT)
+    foot = f"patches' contrasts with the words, not probabilities · {foot}"
+    least = max(_LEAST_WIDTH, math.ceil(max(_font(15).getlength(foot), _font(19).getlength(heading))) + 2 * _MARGIN)
+    size = (max(width + 2 * _MARGIN + _BAR, least), max(height, 320) + _BAND + _FOOT)
     canvas = PIL.Image.new("RGB", size, PAPER)
     canvas.paste(painted, (_MARGIN, _BAND))
     draw = PIL.ImageDraw.Draw(canvas)
     draw.text((_MARGIN, 16), map_.name, font=_font(30), fill=INK)
     draw.text((_MARGIN, 56), heading, font=_font(19), fill=PALE)
-    draw.text((_MARGIN, size[1] - 30), f"cosines with the words, not probabilities · {foot}", font=_font(15), fill=PALE)
+    draw.text((_MARGIN, size[1] - 30), foot, font=_font(15), fill=PALE)
     _draw_scale(draw, _MARGIN, size[1] - _FOOT + 8, width, slide.mpp * downsample)
     _draw_bar(canvas, draw, (_MARGIN + width + 22, _BAND), map_.range, own=map_.limits is None)
     return canvas
@@ -230,6 +232,13 @@ def _draw_scale(draw: PIL.ImageDraw.ImageDraw, left: int, top: int, width: int, 
     draw.text((right + 10, top), words, font=_font(16), fill=INK)
 
 
+def ticks(span: tuple[float, float]) -> list[str]:
+    """Returns the scores of the first, the middle and the last colour, in as many decimals as tell them apart; 3 at least."""
+    low, high = span
+    places = max(3, 1 - math.floor(math.log10(high - low)))
+    return [f"{score:+.{places}f}" for score in (low, (low + high) / 2, high)]
+
+
 def _draw_bar(canvas: PIL.Image.Image, draw: Any, corner: tuple[int, int], span: tuple[float, float], *, own: bool) -> None:
     left, top = corner
     height, width = 200, 20
@@ -237,9 +246,9 @@ def _draw_bar(canvas: PIL.Image.Image, draw: Any, corner: tuple[int, int], span:
     canvas.paste(PIL.Image.fromarray(np.rint(colours_of(strength)).astype(np.uint8)), (left, top + 36))
     draw.rectangle((left - 1, top + 35, left + width, top + 36 + height), outline=PALE)
     draw.text((left, top), "patch score", font=_font(16), fill=PALE)
-    for share in (0, 0.5, 1):
+    for share, words in zip((0, 0.5, 1), ticks(span), strict=True):
         y = top + 36 + round((1 - share) * (height - 1))
-        draw.text((left + width + 8, y - 9), f"{span[0] + share * (span[1] - span[0]):+.3f}", font=_font(15), fill=INK)
+        draw.text((left + width + 8, y - 9), words, font=_font(15), fill=INK)
     if own:
         draw.text((left, top + height + 50), "this slide's own\n2nd to 98th\npercentile", font=_font(13), fill=PALE)
 

@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import vesalius
+from tests.bundles import make_film
 from tests.image_text import make_config, make_image_text_bundle, make_model, make_tokenizer
 from tests.slides import tissue_picture, write_pyramid
 from vesalius.bundle.cases import Case
+from vesalius.bundle.film_words import FilmWords
 from vesalius.bundle.image_text import ImageTextBundle
 from vesalius.bundle.slide import SideFiles, SlideOptions, SlideWords
 from vesalius.bundle.slide_lines import score_slide_case
 from vesalius.errors import ValueOutOfRange
+from vesalius.reporting.heatmap import save_overlays
 from vesalius.slides.patches import PatchGrid
 from vesalius.slides.read import open_slide
 from vesalius.zeroshot.prompt_sets import draw_prompt_sets
@@ -107,6 +110,26 @@ def test_what_lies_beside(tmp_path: Path, bundle: ImageTextBundle, slide: Path) 
         assert picture.width >= 640
     with open_slide(tmp_path / "pyramids/folder/a.tif.lung.tif") as pyramid:
         assert pyramid.mpp == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_map_of_a_slide_and_one_of_a_film_say_the_same_of_a_score(
+    tmp_path: Path, bundle: ImageTextBundle, slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    write = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda draw, place, text, **how: said.append(text) or write(draw, place, text, **how)
+    )
+    asked = prompts_for(["nodule"])
+    answer = SlideWords(bundle, [asked], OPTIONS).answer(slide, features=tmp_path, files=SideFiles(tmp_path / "maps"))
+    patches = len(answer.features)
+    assert f"contrast {answer.prediction['nodule'].logit:+.3g} (top-5), no probability; {patches} patches" in said
+    film = make_film(0)
+    told = FilmWords(bundle, asked).predict(film, evidence=True)
+    save_overlays(told, film, tmp_path)
+    assert f"contrast {told['nodule'].logit:+.3g}, no probability" in said
+    for kind in ("with the words, not probabilities", "with the words / temperature, not probabilities"):
+        assert any(text.startswith(f"patches' contrasts {kind}") for text in said)
 
 
 def test_a_slide_that_cannot_be_read_is_a_line(tmp_path: Path, bundle: ImageTextBundle) -> None:

@@ -19,6 +19,7 @@ from vesalius.reporting.slide_map import (
     layer_of,
     paint,
     scale_bar_um,
+    ticks,
     write_pyramid,
 )
 from vesalius.slides.read import open_slide
@@ -112,3 +113,25 @@ def test_what_cannot_be_shown() -> None:
         PatchScores("x", PLACES, 1.0, np.ones(2))
     with pytest.raises(ValueOutOfRange):
         PatchScores("x", PLACES, 1.0, np.array([0, 1, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ((0.0, 1.0), ["+0.000", "+0.500", "+1.000"]),
+        ((-0.12, 0.34), ["-0.120", "+0.110", "+0.340"]),
+        ((0.3012, 0.3018), ["+0.30120", "+0.30150", "+0.30180"]),
+    ],
+)
+def test_the_scores_beside_the_colours_are_told_apart(span: tuple[float, float], said: list[str]) -> None:
+    assert ticks(span) == said
+
+
+def test_a_long_foot_is_not_cut(tmp_path: Path) -> None:
+    path = slides.write_pyramid(tmp_path / "a.tif", tissue_picture(box=(64, 64, 620, 440)))
+    with open_slide(path) as slide:
+        short, long = (draw_map(slide, MAP, heading="h", foot=foot, longest_px=100) for foot in ("b", "b" * 120))
+    assert long.width > short.width
+    ink = np.asarray(long).max(axis=2)[-40:] > 100
+    assert ink.any(), "the foot is there"
+    assert not ink[:, -10:].any(), "and ends before the edge"
