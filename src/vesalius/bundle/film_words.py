@@ -257,7 +257,7 @@ class FilmWords:
         return more
 
 
-def unread_words(bundle: ImageTextBundle, asked: PromptSet) -> tuple[str, ...]:
+def unread_words(bundle: ImageTextBundle, *asked: PromptSet) -> tuple[str, ...]:
     """Returns, a finding, what of its sentences the vocabulary cannot read: such words are all one to the model, whatever they say.
 
     Raises:
@@ -267,8 +267,11 @@ def unread_words(bundle: ImageTextBundle, asked: PromptSet) -> tuple[str, ...]:
     if unknown is None:
         return ()
     warnings = []
-    for finding, sentences in asked.texts().items():
-        texts = (*sentences.positive, *sentences.negative)
+    sentences: dict[str, dict[str, None]] = {}  # of all sets, each once and in order
+    for one in asked:
+        for finding, (positive, negative) in one.texts().items():
+            sentences.setdefault(finding, {}).update(dict.fromkeys((*positive, *negative)))
+    for finding, texts in ((finding, tuple(found)) for finding, found in sentences.items()):
         tokens, mask = bundle.encode(texts, too_long="cut")
         unread = np.flatnonzero((tokens == unknown).any(axis=1) | (mask.sum(axis=1) <= 2))
         if len(unread):

@@ -114,11 +114,17 @@ class ImageTextBundle:
         Raises:
             EmptyInput: No sentence.
             TextTooLong: A sentence of more tokens than the text tower reads.
-            TokenizerError: The bundle was made without a tokenizer.
+            TokenizerError: The bundle was made without a tokenizer; or a sentence holds a marker of it, such as its end.
         """
-        rule = self.text_rule
+        words, rule = self.words, self.text_rule
         prepared = [rule.prepare(text) for text in texts]
-        return self.words.encode(prepared, rule.context_length, too_long=too_long, padding=rule.padding)
+        try:
+            return words.encode(prepared, rule.context_length, too_long=too_long, padding=rule.padding)
+        except TokenizerError as error:
+            if len(texts) > 1:  # which of them: they are the asker's own words, no report's
+                for text in texts:
+                    self.encode([text], too_long="cut")
+            raise TokenizerError(f"{texts[0]!r} cannot be asked: {error}") from error
 
     @property
     def words(self) -> Tokenizer:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.bundle.film_words import unread_words
 from vesalius.bundle.side_files import place_in
 from vesalius.inference.film import Precision
 from vesalius.inference.slide import ExtractOptions, SlideEncoder, grid_for
@@ -132,7 +133,8 @@ class SlideWords:
         name = self.bundle.reference
         encoder = SlideEncoder(models, self.bundle.contract, name=name, precision=self.precision, device=self.device)
         self.inference = SlideInference(encoder, columns, rule)
-        self.warnings = (*doubts_of_domain(self.bundle.contract, "slides"), *self.prompt_sets[0].warnings)
+        of_words = (*self.prompt_sets[0].warnings, *unread_words(self.bundle, *self.prompt_sets))
+        self.warnings = (*doubts_of_domain(self.bundle.contract, "slides"), *of_words)
 
     def answer(
         self,

@@ -93,6 +93,8 @@ class Tokenizer:
         self.vocabulary = max(words.values()) + 1
         self.ends = _ends(words)
         self.unknown = words.get(str(model.get("unk_token"))) if self.kind == "bert" else None
+        named = {name for ends in ENDS for name in ends if name is not None} | set(BERT_SPECIALS)
+        self._markers = {words[name] for name in named if name in words} - {self.unknown}
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Tokenizer:
@@ -163,14 +165,15 @@ class Tokenizer:
         Raises:
             EmptyInput: No sentence.
             TextTooLong: A sentence that does not fit; the message says which and by how much, never what it says.
+            TokenizerError: A sentence in which this vocabulary reads a marker of its own, such as its end: leave "[SEP]" and the
+                like out of it.
             ValueOutOfRange: A context length below 3.
         """
         if isinstance(texts, str) or not len(texts):
             raise EmptyInput("no sentence to encode; pass a list of at least one")
         if context_length < 3:
             raise ValueOutOfRange(f"a context of {context_length} tokens; expected at least 3: start, a word, end")
-        cleaned = [clean_clip_text(text) for text in texts] if self.kind == "clip" else list(texts)
-        rows = [encoding.ids for encoding in self._inner.encode_batch_fast(cleaned, add_special_tokens=False)]
+        rows = self._read(texts)
         room = context_length - 2
         over = [number for number, row in enumerate(rows, start=1) if len(row) > room]
         if over and too_long == "error":
@@ -187,6 +190,18 @@ class Tokenizer:
             tokens[case, : len(ids)] = ids
             mask[case, : len(ids)] = 1
         return Encoded(tokens, mask)
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of each sentence, without start and end."""
+        cleaned = [clean_clip_text(text) for text in texts] if self.kind == "clip" else list(texts)
+        rows = [encoding.ids for encoding in self._inner.encode_batch_fast(cleaned, add_special_tokens=False)]
+        marked = [number for number, row in enumerate(rows, start=1) if not self._markers.isdisjoint(row)]
+        if marked:  # of a tokenizer.json whose rules keep "[SEP]" in one piece
+            raise TokenizerError(
+                f"{name_places(marked, 'sentence')}: this vocabulary reads a start, an end, padding or a mask inside, where the "
+                f"words would be cut; leave markers such as {self._inner.id_to_token(self.ends.end)} out"
+            )
+        return rows
 
     def words(self, tokens: Sequence[int]) -> list[str]:
         """Returns what each id stands for, as the vocabulary spells it."""

@@ -11,11 +11,13 @@ from safetensors.torch import save
 import vesalius as vs
 from tests.bundles import make_bundle, make_film
 from tests.image_text import CONTRACT, make_config, make_image_text_bundle, make_model, make_tokenizer
+from vesalius.bundle.film_words import FilmWords
 from vesalius.bundle.format import MANIFEST
 from vesalius.bundle.image_text import ImageTextBundle, load_image_text
 from vesalius.bundle.load import load_predictor
 from vesalius.bundle.predictor import Predictor
 from vesalius.bundle.save import save_bundle
+from vesalius.bundle.slide import SlideWords
 from vesalius.bundle.verify import verify
 from vesalius.bundle.zero_shot_files import read_locked, save_locked
 from vesalius.cli import EXIT_OK, EXIT_USAGE, main
@@ -125,6 +127,18 @@ def test_sentences_are_prepared_as_the_family_does_and_fit_the_tower(tmp_path: P
     with pytest.raises(TextTooLong):
         bundle.encode(["effusion " * 20])
     assert bundle.encode(["effusion " * 20], too_long="cut").tokens.shape == (1, 16)
+
+
+def test_a_sentence_that_holds_a_marker_is_quoted_and_refused_for_films_and_slides_alike(tmp_path: Path) -> None:
+    """Of a vocabulary that keeps "[SEP]" in one piece; any other reads it letter by letter."""
+    content = json.loads(make_tokenizer().to_bytes())
+    content["added_tokens"] = [{**token, "special": False} for token in content["added_tokens"]]
+    make_image_text_bundle(tmp_path / "b", tokenizer=json.dumps(content).encode())
+    bundle = load_image_text(tmp_path / "b")
+    asked = prompts_for(["nodule", "left [SEP] effusion"])
+    for reader in (FilmWords, lambda bundle, asked: SlideWords(bundle, [asked])):
+        with pytest.raises(TokenizerError, match=r"'left \[SEP\] effusion' cannot be asked: .* leave markers such as"):
+            reader(bundle, asked)
 
 
 def test_towers_trained_on_a_store_keep_its_contract(tmp_path: Path) -> None:

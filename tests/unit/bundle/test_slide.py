@@ -149,6 +149,12 @@ def test_a_warning_of_polarity_stands_in_the_line(tmp_path: Path, bundle: ImageT
     assert "less is seen" in reader.answer(slide, features=tmp_path).prediction.warnings[-1]
 
 
+def test_words_that_the_vocabulary_cannot_spell_stand_in_the_line(tmp_path: Path, bundle: ImageTextBundle, slide: Path) -> None:
+    sets = [PromptSet.of_classes({"heart": [one], "lungs": ["lungs"]}) for one in ("heart", "心臓")]
+    (said,) = SlideWords(bundle, sets, OPTIONS).answer(slide, features=tmp_path).prediction.warnings
+    assert said.startswith("heart: 1 of its 2 sentences, '心臓' first, have words that this model's vocabulary cannot spell")
+
+
 def test_a_rule_that_is_not_pooled(bundle: ImageTextBundle) -> None:
     with pytest.raises(ValueOutOfRange, match="choose one of: top-1, top-5, mean"):
         SlideWords(bundle, [CLASSES], replace(OPTIONS, rule="top-50"))

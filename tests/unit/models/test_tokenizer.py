@@ -216,6 +216,23 @@ def test_nothing_to_encode_is_refused() -> None:
     assert tokenizer.encode([""], 3).mask.tolist() == [[1, 1, 0]]
 
 
+@pytest.mark.parametrize("split", [True, False])
+def test_a_vocabulary_that_keeps_a_marker_in_one_piece_refuses_the_sentence(split: bool) -> None:
+    """A tokenizer.json of other rules: words split at blanks alone, or a marker that is not said to be special."""
+    content = json.loads(learn("bert").to_bytes())
+    if split:
+        content["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+        content["normalizer"] = None
+    else:
+        content["added_tokens"] = [{**token, "special": False} for token in content["added_tokens"]]
+    tokenizer = Tokenizer.from_bytes(json.dumps(content).encode())
+    with pytest.raises(TokenizerError, match=r"sentence 2: .* leave markers such as \[SEP\] out"):
+        tokenizer.encode(["no effusion", "no [SEP] effusion"], 64)
+    with pytest.raises(TokenizerError, match="sentences 1, 2"):
+        tokenizer.encode(["[MASK] effusion", "[PAD]"], 64)
+    assert tokenizer.unknown in tokenizer.encode(["no effusion 胸水"], 64).tokens[0], "a word that it cannot spell is no marker"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("marker", ["[SEP]", "[PAD]", "[MASK]", "<|endoftext|>", "<|startoftext|>", "<end_of_text>", "</s>"])
 def test_a_marker_that_is_typed_in_a_sentence_is_a_word_and_does_not_end_it(kind: TokenizerKind, marker: str) -> None:
