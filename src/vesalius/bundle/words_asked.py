@@ -12,7 +12,7 @@ SHOWN = 90
 """Letters of a sentence that a table shows."""
 ABOUT_THE_BUNDLE = ("average", "towers", "sets")
 """Of `prompts` in bundle.json: what stands beside the words."""
-KINDS = {"pair": "each finding against its denial", "classes": "classes, one of which it is"}
+KINDS = {"pair": "each finding against its denial", "classes": "classes"}
 
 
 class Asked(NamedTuple):

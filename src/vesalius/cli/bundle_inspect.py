@@ -82,6 +82,7 @@ class Command:
         rows = [
             ("encoder", f"{network}, {description['preprocessing']['size_px']} px, {description['precision']}"),
             *reads(description),
+            *([("asked", how_asked(description))] if "prompts" in description else []),
             ("gate", f"{', '.join(gate['scores'])}, out above {gate['threshold']:.4g}"),
             ("training sites", ", ".join(provenance["training_sites"]) or "not recorded"),
             (read, ", ".join(f"{split} {count}" for split, count in provenance.get(read, {}).items())),
@@ -92,7 +93,7 @@ class Command:
             console.say(f"  {what:<16}{value}")
         asked = words_asked(description)
         if asked:
-            console.table(f"what it was asked: {how_asked(description)}", COLUMNS, [row.cells() for row in asked])
+            console.table("what it was asked", COLUMNS, [row.cells() for row in asked])
         show_calibration(console, description["calibration"], read)
 
     @staticmethod

@@ -32,6 +32,7 @@ def test_of_words_every_sentence_is_told_in_short(tmp_path: Path, capsys: pytest
     assert main(["bundle", "inspect", str(path)]) == 0
     said = capsys.readouterr().out
     assert "what it was asked" in said
+    assert f"  asked           {how_asked(description)}\n" in said
     assert "no Effusion" in said
     assert main(["bundle", "inspect", str(path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -48,9 +49,7 @@ def test_prompt_sets_are_counted_and_learned_prompts_are_told_by_what_they_begin
     }
     of_sets = {"prompts": {**drawn, "templates": ["{}", "an image of {}"], "average": "logits", "towers": "t", "sets": [{}, {}]}}
     assert words_asked(of_sets)[0] == Asked("A", ("a", "b", "an image of a", "an image of b"), ())
-    assert how_asked(of_sets) == (
-        "prompts `renal` (classes, one of which it is, 2 templates), 2 prompt sets drawn from them, mean of logits; towers t"
-    )
+    assert how_asked(of_sets) == ("prompts `renal` (classes, 2 templates), 2 prompt sets drawn from them, mean of logits; towers t")
     assert asked_to_json(of_sets) == {
         "kind": "classes",
         "of": "classes",
