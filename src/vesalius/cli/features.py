@@ -55,12 +55,15 @@ class Command:
         from vesalius.bundle.slide_cases import list_slides
         from vesalius.errors import UnreadableImage, VesaliusError
         from vesalius.inference.slide import ExtractOptions, SlideEncoder
+        from vesalius.models.contracts import doubts_of_domain
 
         console = Console(json=self.json)
         cases = list_slides(self.paths, leave_out=[self.out, self.bundle])
         options = ExtractOptions(self.batch_size, self.workers)
         bundle = load_image_text(self.bundle)
         grid = self.cut.grid_for(bundle.contract)
+        for doubt in doubts_of_domain(bundle.contract, "slides"):
+            console.say(f"mind: {doubt}")
         models = tuple(bundle.each_model())
         encoder = SlideEncoder(models, bundle.contract, name=bundle.reference, precision=self.precision, device=self.device)
         rows: list[tuple[object, ...]] = []

@@ -11,6 +11,7 @@ from tests.image_text import make_image_text_bundle
 from tests.slides import tissue_picture, write_pyramid
 from vesalius.cli import main
 from vesalius.inference.feature_file import read_features
+from vesalius.models.contracts import FAMILY_CONTRACTS
 
 
 @pytest.fixture
@@ -102,3 +103,10 @@ def test_a_disk_that_fails_at_one_slide_leaves_the_next(
     assert code == 3
     assert told["failed"] == {"slides/a.tif": "unreadable"}
     assert list(told["patches"]) == ["slides/b.tif"]  # type: ignore[call-overload]
+
+
+def test_checkpoints_of_films_say_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pyramid(here / "slides" / "a.tif", tissue_picture(box=(32, 32, 600, 440)))
+    make_image_text_bundle(here / "films", contract=FAMILY_CONTRACTS["medclip"].at_size(64))
+    assert main(["features", "films", "slides", "--out", "features"]) == 0
+    assert "mind: checkpoints of medclip were trained on chest films" in capsys.readouterr().out
