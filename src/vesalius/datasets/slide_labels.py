@@ -128,7 +128,7 @@ def _slide(row: LabelRow, labels: tuple[float, ...], folder: Path) -> LabelledSl
 def _findings(
     table: LabelsTable, findings: Sequence[str], path: Path, *, every: bool
 ) -> tuple[tuple[str, ...], list[tuple[float, ...]]]:
-    columns = {_plain(name): at for at, name in enumerate(table.findings)}
+    columns = _columns(table)
     there_are = [name for name in findings if _plain(name) in columns]
     kept = tuple(findings if every else there_are)
     if not there_are:
@@ -142,7 +142,7 @@ def _classes(table: LabelsTable, classes: Sequence[str]) -> tuple[tuple[str, ...
     allowed = f"the classes are: {', '.join(classes)}"
     if CLASS in table.columns:
         return tuple(classes), _named(table, classes, allowed)
-    columns = {_plain(name): at for at, name in enumerate(table.findings)}
+    columns = _columns(table)
     lacking = [name for name in classes if _plain(name) not in columns]
     if lacking:
         raise LabelsError(f"the labels CSV has no column `class`, nor one of {', '.join(lacking)}; add a column `class`; {allowed}")
@@ -151,6 +151,17 @@ def _classes(table: LabelsTable, classes: Sequence[str]) -> tuple[tuple[str, ...
     if twice:
         raise LabelsError(f"labels CSV, {name_places(twice)}: a slide of two classes, and classes exclude each other; give it one")
     return tuple(classes), [_one_of(of.index(1.0) if 1.0 in of else None, len(classes)) for of in labels]
+
+
+def _columns(table: LabelsTable) -> dict[str, int]:
+    """Returns where each finding stands; of two columns of one name there is no telling which is meant."""
+    columns: dict[str, int] = {}
+    for at, name in enumerate(table.findings):
+        first = columns.setdefault(_plain(name), at)
+        if first != at:
+            both = f"{table.findings[first]!r} and {name!r}"
+            raise LabelsError(f"columns {both} of the labels CSV name the same finding; keep one of them")
+    return columns
 
 
 def _named(table: LabelsTable, classes: Sequence[str], allowed: str) -> list[tuple[float, ...]]:

@@ -87,3 +87,10 @@ def test_what_else_is_known_of_a_slide_is_no_finding_and_never_whose_it_is(tmp_p
     first, second = (dict(slide.facts) for slide in found.slides)
     assert (first, second) == ({"scanner": "Alpha", "stain": "pale", "age_years": 61.0}, {"stain": "dark"})
     assert "pale" not in repr(found)
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_two_columns_of_one_name_are_refused_and_not_the_last_taken(tmp_path: Path, classes: bool) -> None:
+    path = write(tmp_path, "file,PRCC,prcc,CCRCC", "a,1,0,0")
+    with pytest.raises(LabelsError, match=r"'PRCC' and 'prcc' .* the same finding"):
+        read_slide_labels(path, CLASSES, classes=classes)
