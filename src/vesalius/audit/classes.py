@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOT_OF_CLASSES = ("sensitivity", "specificity", "ppv", "npv", "brier_change", "nll_change", "aurc")
 """Figures of calls at a finding's own threshold, and of its own logit before calibration; classes have neither."""
 NONE_KNOWN = {"value": None, "low": None, "high": None, "reason": "none of a known class"}
+NONE_ANSWERED = {"value": None, "low": None, "high": None, "reason": "none of a known class was answered"}
 
 
 def are_classes(policy: DecisionPolicy | ClassPolicy) -> bool:
@@ -61,7 +62,9 @@ def describe_classes(answers: Answers, classes: Sequence[str], cut: float, optio
         "balanced_accuracy": _balanced_accuracy(part, truth, options),
         "accuracy": _known(share(right, patients, options)),
         "coverage": _known(share(answered, patients, options)),
-        "error_answered": _known(share(~right[answered], patients[answered], options)),
+        "error_answered": NONE_ANSWERED
+        if len(part) and not answered.any()
+        else _known(share(~right[answered], patients[answered], options)),
         "recall": recall,
         "confusion": _confusion(truth, best, answered, classes),
         "top": _describe_top(claims, options),

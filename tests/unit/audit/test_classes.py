@@ -184,3 +184,12 @@ def test_films_of_classes_have_the_same_page(store: Any, predictor_of_classes: A
         line.count("|") for line in card.splitlines() if line.startswith("|") and "stopped" not in line and line.count("|") > 6
     }
     assert rows == 9
+
+
+def test_where_no_case_was_answered_the_reason_is_not_that_no_class_is_known() -> None:
+    given = answers()
+    silent = replace(given, decisions=np.full_like(given.decisions, -1), reasons=np.full_like(given.reasons, "out_of_distribution"))
+    found = describe_classes(silent, CLASSES, CUT, FEW)
+    assert (found["n"], found["coverage"]["value"]) == (80, 0.0)
+    assert found["error_answered"]["value"] is None
+    assert found["error_answered"]["reason"] == "none of a known class was answered"
