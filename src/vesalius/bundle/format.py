@@ -98,7 +98,8 @@ def from_file(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"no bundle at {path.parent}: {path.name} is missing; make one with `vesalius calibrate`") from None
+        how = "make one with `vesalius calibrate`, or of images and words with `vesalius bundle import`"
+        raise BundleError(f"no bundle at {path.parent}: {path.name} is missing; {how}") from None
     except NotADirectoryError:
         raise BundleError(f"{path.parent} is a file; a bundle is a folder, made by `vesalius calibrate`") from None
     except ValueError:
