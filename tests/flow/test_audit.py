@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import vesalius
-from tests.bundles import SIZE_PX, make_bundle, make_film
+from tests.bundles import SIZE_PX, make_bundle, make_film, make_store
 from vesalius.audit.answers import CODES, answer_store
 from vesalius.bundle.verify import verify
 from vesalius.cli import main
@@ -149,3 +149,15 @@ def test_a_changed_bundle_is_not_audited(
     code, said = run(capsys, "audit", bundle, "--store", store_path)
     assert code == 2
     assert said["error"]["code"] == "bundle_changed"
+
+
+def test_a_site_of_laterals_is_left_out_and_said(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every tenth film is a lateral, and all of them are of site B."""
+    make_store(tmp_path / "store", films=100, sites=("A",) * 9 + ("B",), split="test")
+    bundle = Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+    code, said = run(capsys, "audit", bundle, "--store", tmp_path / "store", "--resamples", 20)
+    assert code == 0
+    assert said["cohorts"]["external"] is None
+    assert said["cohorts"]["internal"]["n_films"] == 90
+    assert "Films of other sites: none of 10 can be judged; they are left out." in said["notices"]
+    assert "none of 10 can be judged" in (tmp_path / "report" / "index.html").read_text()

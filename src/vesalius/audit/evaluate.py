@@ -112,9 +112,16 @@ def audit(
     if are_classes(predictor.policy):
         cohorts = {name: of_one_class(answers) for name, answers in cohorts.items()}
     _refuse_unlabelled(cohorts, predictor, store)
+    unread = [
+        f"{WHAT[name].capitalize()}: none of {len(answers)} can be judged; they are left out."
+        for name, answers in cohorts.items()
+        if not answers.assessed.any()
+    ]
+    cohorts = {name: answers for name, answers in cohorts.items() if answers.assessed.any()}
     first = next(iter(cohorts.values()))
     foreign = answer_foreign(predictor, store, first, options, tick)
     document = describe(predictor, store, cohorts, foreign, options)
+    document["notices"] += unread
     document["gates"] = check_gates(options.gates, document)
     gallery = make_gallery(predictor, store, cohorts) if options.images else ()
     document["made"]["seconds"] = round(time.monotonic() - started, 1)

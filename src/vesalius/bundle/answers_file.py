@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from vesalius.bundle.side_files import NOT_WRITTEN
+from vesalius.bundle.side_files import unwritten
 from vesalius.errors import BundleError
 from vesalius.types import Decision, Prediction
 
@@ -64,8 +64,9 @@ class AnswersFile:
     Attributes:
         finished: Names of the cases that have a line.
         failed: Those of them whose line is an error.
-        unwritten: Those of them whose line says that something could not be written beside it.
+        unwritten: Of those whose line says that something could not be written beside it, what.
         unmade: Cases of this run that lack files beside their lines, new or kept ones, and why.
+        late: Those of them whose line was there before and does not say so.
         tally: Of every line, old and new.
 
     Args:
@@ -82,8 +83,9 @@ class AnswersFile:
         self.reference = reference
         self.finished: set[str] = set()
         self.failed: set[str] = set()
-        self.unwritten: set[str] = set()
+        self.unwritten: dict[str, set[str]] = {}
         self.unmade: dict[str, str] = {}
+        self.late: set[str] = set()
         self.tally = Tally() if tally is None else tally
         if path.exists():
             self._take_up()
@@ -123,14 +125,13 @@ class AnswersFile:
         self.finished.add(line["case"])
         if line["error"] is not None:
             self.failed.add(line["case"])
-        if any(said.startswith(NOT_WRITTEN) for said in line.get("warnings", ())):
-            self.unwritten.add(line["case"])
+        if missing := unwritten(line.get("warnings", ())):
+            self.unwritten[line["case"]] = set(missing)
         self.tally.add(line)
 
-    def complete(self, lies_beside: Callable[[str], bool]) -> frozenset[str]:
-        """Returns the cases of which nothing is left to do: they have a line, and have their files beside it or never will."""
-        settled = self.failed | self.unwritten
-        return frozenset(case for case in self.finished if case in settled or lies_beside(case))
+    def complete(self, lacks: Callable[[str], set[str]]) -> frozenset[str]:
+        """Returns the cases that are done: they failed, or lack nothing beside their line but what it says could not be written."""
+        return frozenset(case for case in self.finished if case in self.failed or lacks(case) <= self.unwritten.get(case, set()))
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[Prediction], None]]:
@@ -138,11 +139,15 @@ class AnswersFile:
         with self._open("ab") as file:
 
             def append(prediction: Prediction) -> None:
-                said = [text for text in prediction.warnings if text.startswith(NOT_WRITTEN)]
-                if prediction.case in self.finished and prediction.error is not None:
-                    said.append(prediction.error.message)
-                self.unmade |= {prediction.case: said[0]} if said else {}
-                if prediction.case in self.finished:
+                case, fresh = prediction.case, unwritten(prediction.warnings)
+                if case in self.finished:
+                    told = self.unwritten.get(case, set())
+                    fresh = {what: why for what, why in fresh.items() if what not in told}
+                    fresh |= {} if prediction.error is None else {"answer": prediction.error.message}
+                    self.late |= {case} if fresh else set()
+                if fresh:
+                    self.unmade[case] = next(iter(fresh.values()))
+                if case in self.finished:
                     return
                 line = prediction.to_json()
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")

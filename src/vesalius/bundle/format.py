@@ -101,7 +101,9 @@ def from_file(path: Path) -> dict[str, Any]:
         how = "make one with `vesalius calibrate`, or of images and words with `vesalius bundle import`"
         raise BundleError(f"no bundle at {path.parent}: {path.name} is missing; {how}") from None
     except NotADirectoryError:
-        raise BundleError(f"{path.parent} is a file; a bundle is a folder, made by `vesalius calibrate`") from None
+        raise BundleError(
+            f"{path.parent} is a file; a bundle is a folder, made by `vesalius calibrate` or `vesalius bundle import`"
+        ) from None
     except ValueError:
         raise BundleError(f"{path.name} of {path.parent} is not JSON; fetch the bundle again from where it came") from None
     if not isinstance(value, dict):

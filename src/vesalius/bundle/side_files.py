@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vesalius.errors import VesaliusError
 
 if TYPE_CHECKING:
     from vesalius.types import Image, Prediction
 
-HEAT_MAP, DICOM_REPORT = "heat map", "DICOM report"
-NOT_WRITTEN = (f"no {HEAT_MAP}: ", f"no {DICOM_REPORT}: ")
-"""How the warning begins of a case beside which one could not be written."""
+HEAT_MAP, DICOM_REPORT, TABLE, PYRAMID = "heat map", "DICOM report", "patch table", "pyramid"
 REPORT = "sr.dcm"
 """How a DICOM report ends."""
 UNFIT_HEADER = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
@@ -42,15 +40,29 @@ def write_report(prediction: Prediction, image: Image, folder: Path) -> Predicti
     return _attempt(prediction, DICOM_REPORT, write)
 
 
-def lies_beside(case: str, wanted: Iterable[tuple[Path | None, str]]) -> bool:
-    """Is all there that was to be written beside a case's line?
+class Wanted(NamedTuple):
+    """What is to lie beside each line.
 
-    Args:
-        case: Its name.
-        wanted: Folders, None for one that was not asked for, and how the last file of a case ends there.
+    Attributes:
+        what: In words, as a warning calls it.
+        folder: None: it was not asked for.
+        ending: How the last file of a case ends there.
     """
-    places = ((place_in(folder, case), ending) for folder, ending in wanted if folder is not None)
-    return all(place.with_name(f"{place.name}.{ending}").exists() for place, ending in places)
+
+    what: str
+    folder: Path | None
+    ending: str
+
+
+def lacks(case: str, wanted: Iterable[Wanted]) -> set[str]:
+    """Returns what was asked for and does not lie beside a case's line."""
+    asked = ((one.what, place_in(one.folder, case), one.ending) for one in wanted if one.folder is not None)
+    return {what for what, place, ending in asked if not place.with_name(f"{place.name}.{ending}").exists()}
+
+
+def unwritten(warnings: Iterable[str]) -> dict[str, str]:
+    """Returns what could not be written beside a case, by what it is, and the warning that says why."""
+    return {what: said for said in warnings for what in (HEAT_MAP, DICOM_REPORT) if said.startswith(f"no {what}: ")}
 
 
 def ending_of_maps(findings: Sequence[str], kind: Literal["png", "tif"] = "png") -> str:

@@ -84,13 +84,14 @@ class Command:
 
     def _predict_films(self, console: Console, predictor: Predictor, cases: list[Case]) -> int:
         from vesalius.bundle.answers_file import AnswersFile
-        from vesalius.bundle.side_files import REPORT, ending_of_maps, lies_beside
+        from vesalius.bundle.side_files import DICOM_REPORT, HEAT_MAP, REPORT, Wanted, ending_of_maps, lacks
 
         if self.features is not None or self.mpp is not None:
             raise BundleError(f"--features and --mpp are of slides, and {predictor.reference} reads films; leave them out")
         answers = AnswersFile(self.out, predictor.reference)
-        wanted = ((self.heatmap, ending_of_maps(predictor.findings)), (self.sr, REPORT))
-        complete = say_what_is_done(console, cases, answers, lambda case: lies_beside(case, wanted))
+        maps = Wanted(HEAT_MAP, self.heatmap, ending_of_maps(predictor.findings))
+        wanted = (maps, Wanted(DICOM_REPORT, self.sr, REPORT))
+        complete = say_what_is_done(console, cases, answers, lambda case: lacks(case, wanted))
         done = sum(case.name in complete for case in cases)
         for notice in predictor.notices:
             console.say(notice)
@@ -100,10 +101,10 @@ class Command:
             for count in self._answer(predictor, cases, answers, complete):
                 progress(done + count, len(cases))
         show_tally(console, answers.tally, predictor.reference)
-        lacks = say_what_lacks(console, answers)
+        late = say_what_lacks(console, answers)
         console.say(f"answers: {self.out}")
         console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(self.out)})
-        return EXIT_SOME_FAILED if answers.tally.failed or lacks else EXIT_OK
+        return EXIT_SOME_FAILED if answers.tally.failed or late else EXIT_OK
 
     def _answer(self, predictor: Predictor, cases: list[Case], answers: AnswersFile, complete: frozenset[str]) -> Iterator[int]:
         """Yields how many cases were answered so far; each is in the file before the next is made."""
@@ -132,15 +133,16 @@ class Command:
 
 
 def say_what_is_done(
-    console: Console, cases: Sequence[Case], answers: AnswersFile, lies_beside: Callable[[str], bool], what: str = "cases"
+    console: Console, cases: Sequence[Case], answers: AnswersFile, lacks: Callable[[str], set[str]], what: str = "cases"
 ) -> frozenset[str]:
     """Says how many cases there is nothing left to do of, and how many lack only what lies beside; returns the former by name."""
-    complete = answers.complete(lies_beside)
+    complete = answers.complete(lacks)
     done = sum(case.name in complete for case in cases)
     lacking = sum(case.name in answers.finished and case.name not in complete for case in cases)
-    given_up = sum(case.name in answers.unwritten and not lies_beside(case.name) for case in cases)
+    given_up = sum(bool(lacks(case.name) & answers.unwritten.get(case.name, set())) for case in cases)
     if done:
-        console.say(f"{done} of {len(cases)} {what} are in {answers.path} already; going on with the rest.")
+        rest = "; going on with the rest" if done + lacking < len(cases) else ""
+        console.say(f"{done} of {len(cases)} {what} are in {answers.path} already{rest}.")
     if lacking:
         console.say(
             f"{lacking} of {len(cases)} {what} keep their lines in {answers.path}, and get the files that lack beside them."
@@ -160,7 +162,7 @@ def say_what_lacks(console: Console, answers: AnswersFile) -> bool:
         case, why = next(iter(answers.unmade.items()))
         more = f", and {len(answers.unmade) - 1} more" if len(answers.unmade) > 1 else ""
         console.say(f"without the files that were asked for beside their lines: {case} ({why}){more}")
-    return bool(answers.unmade.keys() - answers.unwritten)
+    return bool(answers.late)
 
 
 def show_tally(console: Console, tally: Tally, reference: str, what: str = "films") -> None:

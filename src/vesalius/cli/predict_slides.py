@@ -25,7 +25,7 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
         EmptyInput: There is no slide.
     """
     from vesalius.bundle.answers_file import AnswersFile
-    from vesalius.bundle.side_files import ending_of_maps, lies_beside
+    from vesalius.bundle.side_files import HEAT_MAP, Wanted, ending_of_maps, lacks
     from vesalius.bundle.slide import SideFiles
     from vesalius.bundle.slide_lines import answer_slide_case
     from vesalius.bundle.slide_predictor import ReadOptions
@@ -37,8 +37,8 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
         raise BundleError("there is no DICOM structured report of slides; leave --sr out")
     slides = choose_slides(command.paths, cases, predictor.reference, console)
     answers = AnswersFile(command.out, predictor.reference)
-    wanted = [(command.heatmap, ending_of_maps(predictor.findings))]
-    complete = say_what_is_done(console, slides, answers, lambda case: lies_beside(case, wanted), "slides")
+    wanted = [Wanted(HEAT_MAP, command.heatmap, ending_of_maps(predictor.findings))]
+    complete = say_what_is_done(console, slides, answers, lambda case: lacks(case, wanted), "slides")
     to_do = [case for case in slides if case.name not in complete]
     for notice in predictor.notices:
         console.say(notice)
@@ -53,10 +53,10 @@ def predict_slides(command: Command, console: Console, predictor: SlidePredictor
                 append(answer_slide_case(predictor, case, options, done.patch))
                 done.finish_slide()
     show_tally(console, answers.tally, predictor.reference, "slides")
-    lacks = say_what_lacks(console, answers)
+    late = say_what_lacks(console, answers)
     console.say(f"answers: {command.out}; features: {command.features_at}")
     console.result(answers.tally.to_json() | {"bundle": predictor.reference, "out": str(command.out)})
-    return EXIT_SOME_FAILED if answers.tally.failed or lacks else EXIT_OK
+    return EXIT_SOME_FAILED if answers.tally.failed or late else EXIT_OK
 
 
 def choose_slides(paths: Sequence[Path], cases: Sequence[Case], reference: str, console: Console) -> list[Case]:

@@ -121,7 +121,7 @@ class Command:
         bundle, tally = load_image_text(self.bundle), ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
-        complete = say_what_is_done(console, (*films, *slides), answers, self._lies_beside(asked, slides))
+        complete = say_what_is_done(console, (*films, *slides), answers, self._lacks(asked, slides))
         minds = what_to_mind(bundle, asked, films=bool(films), slides=bool(slides))
         for notice in (*bundle.notices, *(f"mind: {one}" for one in minds)):
             console.say(notice)
@@ -168,14 +168,15 @@ class Command:
         keep_question(self.out, question, about)
         return question
 
-    def _lies_beside(self, asked: PromptSet, slides: Sequence[Case]) -> Callable[[str], bool]:
-        """Returns what tells if all that is asked for lies beside a case's line; tables and pyramids are of slides alone."""
-        from vesalius.bundle.side_files import ending_of_maps, lies_beside
+    def _lacks(self, asked: PromptSet, slides: Sequence[Case]) -> Callable[[str], set[str]]:
+        """Returns what tells which of what is asked for a case lacks beside its line; tables and pyramids are of slides alone."""
+        from vesalius.bundle.side_files import HEAT_MAP, PYRAMID, TABLE, Wanted, ending_of_maps, lacks
 
         names = {case.name for case in slides}
-        of_films = [(self.heatmap, ending_of_maps(asked.findings))]
-        of_slides = [*of_films, (self.patches, "json"), (self.pyramid, ending_of_maps(asked.findings, "tif"))]
-        return lambda case: lies_beside(case, of_slides if case in names else of_films)
+        of_films = [Wanted(HEAT_MAP, self.heatmap, ending_of_maps(asked.findings))]
+        pyramid = Wanted(PYRAMID, self.pyramid, ending_of_maps(asked.findings, "tif"))
+        of_slides = [*of_films, Wanted(TABLE, self.patches, "json"), pyramid]
+        return lambda case: lacks(case, of_slides if case in names else of_films)
 
     def _score_films(
         self,

@@ -32,8 +32,8 @@ def read_classes(path: Path, asked: PromptSet) -> SlideLabels:
 
     if asked.kind != "classes":
         raise PromptsError(
-            "--labels judges prompts of `kind: classes`; findings get their figures by `vesalius calibrate --slides` and "
-            "`vesalius audit --slides`"
+            "--labels judges slides and prompts of `kind: classes`; findings get their figures by `vesalius calibrate` and "
+            "`vesalius audit`, with --slides, or with --store for films"
         )
     return read_slide_labels(path, asked.findings, classes=True, split=None)
 

@@ -271,7 +271,9 @@ def doubts_of_domain(contract: Contract, read: Read) -> tuple[str, ...]:
     if shown == read:
         return ()
     kinds = {"films": "chest films", "slides": "patches of slides"}
-    return (f"checkpoints of {family} were trained on {kinds[shown]}, and {read} are read here: what they say of them means little",)
+    return (
+        f"checkpoints of {family} were trained on {kinds[shown]}, and {read} are read here: what they say of them means little",
+    )
 
 
 def stretch_to_bytes(

@@ -101,6 +101,9 @@ class SelectedClassCalibrator(Calibrator):
         slope, offsets = _fit(chosen, z, y)
         self.slopes, self.intercepts = np.full(z.shape[1], slope), offsets
         why = f"{counts.min()} of the rarest class: offsets were not tried" if few else None
+        if slope <= SLOPE_RANGE[0]:
+            mute = "the scores tell these classes apart no better than chance: only how often each class is seen speaks"
+            why = mute if why is None else f"{mute}; {why}"
         lacking = "no case of this class: nothing shows that it is ever right"
         self.notes = [why if count else lacking for count in counts]
         row = {"n": len(y), "chosen": chosen, "cv_nll": tried}

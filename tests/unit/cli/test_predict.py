@@ -147,6 +147,18 @@ def test_what_cannot_be_written_beside_a_line_is_not_tried_again(
     assert "5 of 5 cases are in" in capsys.readouterr().out, "a picture has no DICOM report, now or later"
 
 
+def test_a_report_that_cannot_be_written_does_not_keep_a_map_from_being_drawn(
+    bundle: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(bundle), str(study), "--out", str(study.parent / "a.jsonl"), "--sr", str(study.parent / "sr")]
+    main(command)
+    assert main([*command, "--heatmap", str(study.parent / "maps")]) == 3
+    assert len([path for path in (study.parent / "maps").rglob("*.png") if "IM3" in path.name]) == 2, "a picture has no report"
+    capsys.readouterr()
+    main([*command, "--heatmap", str(study.parent / "maps")])
+    assert "5 of 5 cases are in" in capsys.readouterr().out
+
+
 def test_answers_of_another_bundle_are_not_mixed(
     bundle: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

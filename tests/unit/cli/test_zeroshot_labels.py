@@ -77,7 +77,7 @@ def test_every_prompt_set_is_judged_and_a_finished_run_says_the_same(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--finding", "nodule"), "--labels judges prompts of `kind: classes`"),
+        (("--finding", "nodule"), "--labels judges slides and prompts of `kind: classes`"),
         (("--prompts", "renal"), "an unknown class; the classes are: CHRCC, CCRCC, PRCC"),
     ],
 )

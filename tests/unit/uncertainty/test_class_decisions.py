@@ -145,3 +145,14 @@ def test_what_is_refused() -> None:
         ClassPolicy().decide(np.zeros((1, 2)))
     with pytest.raises(NotFitted):
         SelectedClassCalibrator().calibrate(np.zeros((1, 2)))
+
+
+def test_scores_that_tell_nothing_are_said() -> None:
+    truth = np.repeat(np.arange(2), (30, 60))
+    z = np.stack([truth, 1 - truth], axis=1) + np.random.default_rng(0).normal(0, 0.1, (90, 2))  # wrong way round
+    fitted = SelectedClassCalibrator().fit(z, (np.arange(2) == truth[:, None]).astype(float))
+    assert fitted.notes[0] is not None
+    assert "no better than chance" in fitted.notes[0]
+    np.testing.assert_allclose(fitted.calibrate(z).mean(axis=0), [1 / 3, 2 / 3], atol=0.01)
+    z, truth = draw(2)
+    assert SelectedClassCalibrator().fit(z, table(truth)).notes == [None] * 3
