@@ -45,7 +45,8 @@ LICENCES = {
     "biovil": "see the page of the model",
 }
 NAMES_SHOWN = 12
-"""Tensors of each sort that an error names; all of them with `--json`."""
+"""Tensors of each sort that an error names where the family is wrong; all of them with `--json`."""
+OF_NO_FAMILY = "; it is of no other family that is read here either"
 PACKED = "pytorch_model.bin"
 """What a zip of MedCLIP holds."""
 
@@ -248,15 +249,17 @@ def _read(member: tuple[Path, ...], family: Family) -> tuple[ImageTextConfig, di
         try:
             return read_checkpoint(files, family)
         except CheckpointMismatch as error:
-            error.args = (
-                f"{', '.join(path.name for path in member)} is no checkpoint of {family}: {_what_it_is(files, family, error)}",
-            )
-            error.shown = NAMES_SHOWN  # hundreds of names would hide the line that helps
+            names, told = ", ".join(path.name for path in member), _what_it_is(files, family, error)
+            error.args = (f"{names} is no checkpoint of {family}: {told or error.args[0] + OF_NO_FAMILY}",)
+            error.shown = NAMES_SHOWN if told else None  # hundreds of names would hide the line that helps
             raise
 
 
 def _what_it_is(files: tuple[Path, ...], wrong: Family, error: CheckpointMismatch) -> str:
-    """Returns the family whose layout the file has, or is nearest to, and what to type; all families that share it are named."""
+    """Returns the family whose layout the file has, or is nearest to, and what to type; empty where it is of no other family.
+
+    All families that share the layout are named.
+    """
     modules = dict.fromkeys(IMAGE_TEXT_FAMILIES.values())
     modules.pop(IMAGE_TEXT_FAMILIES[wrong])  # just found not to be the file's
     nearest, differ = "", error.count // 2
@@ -274,7 +277,7 @@ def _what_it_is(files: tuple[Path, ...], wrong: Family, error: CheckpointMismatc
             return f"it reads as a checkpoint of {' or '.join(families)}: try --family {' or --family '.join(families)}"
     if nearest:
         return f"it is nearest to {nearest}, from which {differ} tensors differ: --family {nearest} names them"
-    return f"{error.args[0]}; it is of no other family that is read here either"
+    return ""
 
 
 @contextmanager

@@ -128,6 +128,24 @@ def test_the_wrong_family_names_the_right_one(tmp_path: Path) -> None:
         import_checkpoints([path], "cxr-mae", tmp_path)  # type: ignore[arg-type]
 
 
+def test_of_no_family_every_name_is_told_and_of_another_a_dozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"visual.block.{number}" for number in range(30)]
+
+    def differing(files: tuple[Path, ...], family: str) -> tuple[ImageTextConfig, dict[str, torch.Tensor], FamilyFacts]:
+        if family == torch.load(files[0], weights_only=True)["family"]:
+            return stand_in(files, family)
+        raise CheckpointMismatch("other keys", missing=names)
+
+    monkeypatch.setattr(importing, "read_checkpoint", differing)
+    for family, told in (("unheard", 30), ("biomedclip", importing.NAMES_SHOWN)):
+        with pytest.raises(CheckpointMismatch) as caught:
+            import_checkpoints([write(tmp_path / f"{family}.pt", family=family)], "chexzero", tmp_path)
+        said = str(caught.value)
+        assert sum(name in said.replace(";", " ").split() for name in names) == told
+        assert ("--json" in said) is (told < 30)
+        assert caught.value.missing == tuple(names)
+
+
 def test_a_published_file_is_known_by_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
