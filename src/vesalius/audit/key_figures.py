@@ -67,6 +67,8 @@ def _discrimination(name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
 def balanced_accuracy(name: str, classes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the row of how often the likeliest class is right."""
     note = "The likeliest class, as if every case had to be answered; mean of the classes' recalls."
+    unseen = [kind for kind, recall in classes["recall"].items() if recall["value"] is None]
+    note += f" No case of {', '.join(map(_words, unseen))}: not in the mean." if unseen else ""
     return figure_row(f"balanced_accuracy_{name}", f"Balanced accuracy, {name}", name, classes["balanced_accuracy"], "3", note)
 
 

@@ -16,6 +16,7 @@ from vesalius.audit.card import audit_section
 from vesalius.audit.classes import NOT_OF_CLASSES, describe_classes, likeliest, of_one_class, settle_classes
 from vesalius.audit.evaluate import audit
 from vesalius.audit.groups import describe_groups
+from vesalius.audit.key_figures import balanced_accuracy
 from vesalius.audit.options import AuditOptions
 from vesalius.audit.performance import describe_cohort
 from vesalius.audit.report import all_figures, render, risk_notes
@@ -70,6 +71,16 @@ def test_figures_of_the_likeliest_class_are_those_of_an_independent_library() ->
     assert found["top"]["ece"]["low"] <= found["top"]["ece"]["value"] <= found["top"]["ece"]["high"]
     for at, name in enumerate(CLASSES):
         assert found["recall"][name]["value"] == pytest.approx(right[truth == at].mean())
+
+
+def test_a_class_without_a_case_is_not_in_the_mean_and_the_note_says_so() -> None:
+    given = answers()
+    kept = given.take(given.labels[:, 2] != 1)
+    found = describe_classes(kept, CLASSES, CUT, FEW)
+    assert found["recall"]["elm"]["value"] is None
+    assert found["balanced_accuracy"]["value"] == pytest.approx(np.mean([found["recall"][name]["value"] for name in CLASSES[:2]]))
+    assert "No case of elm: not in the mean." in balanced_accuracy("internal", found)["note"]
+    assert "No case" not in balanced_accuracy("internal", describe_classes(given, CLASSES, CUT, FEW))["note"]
 
 
 def test_the_surest_are_answered_first_and_the_mark_is_where_the_bundle_stands() -> None:
