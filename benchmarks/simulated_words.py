@@ -24,7 +24,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -153,16 +153,15 @@ def strike(report: Any, chance: random.Random, share: float) -> Any:
     return f"FINDINGS: {' '.join(kept)} IMPRESSION: {found.impression}"
 
 
-def words_bundle(work: Path, store: Path, recipe: Recipe, steps: int, name: str, run: Path | None) -> Any:
+def words_bundle(work: Path, store: Path, stages: Sequence[tuple[str, float]], steps: int, name: str, run: Path | None) -> Any:
     """The towers as a bundle that answers any words."""
     bundle = work / name
     if not bundle.exists():
         before: Path | None = None
-        spoken = " --no-names" if name.endswith("-unnamed") else ""
-        for stage, (options, share) in enumerate(STAGES[recipe] if run is None else ()):
+        for stage, (options, share) in enumerate(stages if run is None else ()):
             run = work / f"{name.replace('words', 'run')}-{stage + 1}"
             if not (run / "model.json").exists():
-                more = f"train image-text --store {{}} --out {{}} {TOWERS} {options}{spoken} --steps {round(steps * share)}"
+                more = f"train image-text --store {{}} --out {{}} {TOWERS} {options} --steps {round(steps * share)}"
                 call(more + (" --init-from {}" if before else ""), store, run, *([before] if before else []))
             before = run
         call("bundle import {} --out {} --name " + name, run, bundle)
@@ -299,7 +298,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     store = make_store(work, *arguments.patients)
     name = f"words-{recipe}" + ("" if denials == "kept" else f"-{denials}") + ("-unnamed" if arguments.no_names else "")
     taught = strike_denials(store, work / f"store-{denials}", denials)
-    asked = words_bundle(work, taught, recipe, arguments.steps or STEPS[recipe], name, arguments.run)
+    spoken = " --no-names" if arguments.no_names else ""
+    stages = [(f"{options}{spoken}", share) for options, share in STAGES[recipe]]
+    asked = words_bundle(work, taught, stages, arguments.steps or STEPS[recipe], name, arguments.run)
     supervised = labels_bundle(work, store, arguments.label_steps)
     result: dict[str, Any] = {"recipe": recipe, "denials": denials, "patients": list(arguments.patients)}
     for site in ("A", "B"):

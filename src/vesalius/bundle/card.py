@@ -89,14 +89,12 @@ def _use_of_slides(description: dict[str, Any]) -> str:
     )
 
 
-CLASS_POLICY = "likeliest-class"
-"""What `uncertainty.class_decisions.ClassPolicy` calls itself, without its imports."""
-
-
 def exclusive(description: Mapping[str, Any]) -> bool:
     """Do its findings exclude each other?"""
+    from vesalius.uncertainty.class_decisions import ClassPolicy
+
     policy = description.get("policy")
-    return isinstance(policy, Mapping) and policy.get("kind") == CLASS_POLICY
+    return isinstance(policy, Mapping) and policy.get("kind") == ClassPolicy.kind
 
 
 def cut_of(description: Mapping[str, Any]) -> str:

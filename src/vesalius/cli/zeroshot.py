@@ -16,11 +16,14 @@ from vesalius.cli.console import Console
 from vesalius.cli.slide_flags import CutFlags, PoolFlags, as_plain, slide_options
 
 if TYPE_CHECKING:
+    from vesalius.bundle.answers_file import AnswersFile
     from vesalius.bundle.cases import Case
     from vesalius.bundle.film_words import WordOptions
     from vesalius.bundle.image_text import ImageTextBundle
     from vesalius.bundle.score_tally import ScoreTally
     from vesalius.bundle.slide import SlideWords
+    from vesalius.cli.zeroshot_labels import Judged
+    from vesalius.datasets.slide_labels import LabelledSlide
     from vesalius.types import Image, Prediction
     from vesalius.zeroshot.prompts import PromptSet
 
@@ -110,7 +113,7 @@ class Command:
         from vesalius.bundle.score_tally import ScoreTally
         from vesalius.cli.calibrate_words import read_question
         from vesalius.cli.predict import say_what_is_done, say_what_lacks
-        from vesalius.cli.zeroshot_labels import judge, read_classes
+        from vesalius.cli.zeroshot_labels import match_slides, read_classes
 
         console = Console(json=self.json)
         asked = read_question(self.prompts, self.finding)
@@ -118,6 +121,7 @@ class Command:
         beside = (asked_path(self.out), self.heatmap, self.features_at, self.patches, self.pyramid, self.labels)
         no_cases = [path for path in (self.out, *beside) if path is not None]
         films, slides = part_slides(list_cases(self.paths, leave_out=[*no_cases, self.bundle]))
+        known = None if labels is None else match_slides(slides, labels)
         bundle, tally = load_image_text(self.bundle), ScoreTally()
         answers = AnswersFile(self.out, bundle.reference, tally)
         question = self._keep_question(asked, bundle, bool(slides))
@@ -125,17 +129,20 @@ class Command:
         minds = what_to_mind(bundle, asked, films=bool(films), slides=bool(slides))
         for notice in (*bundle.notices, *(f"mind: {one}" for one in minds)):
             console.say(notice)
+        to_do = [case for case in slides if case.name not in complete]
+        reader = self._slide_reader(bundle, asked) if to_do or known else None
         # A decoder's warning may quote the header, and in threads no filter of warnings holds but one around them all.
         with answers.appending() as append, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._score_films(console, (bundle, asked), films, append, complete)
-            self._score_slides(console, (bundle, asked), [case for case in slides if case.name not in complete], append)
+            if reader is not None:
+                self._score_slides(console, reader, asked, to_do, append)
+            judged = self._judge(console, reader, asked, known, answers)
         show_scores(console, tally, bundle.reference, asked)
         lacks = say_what_lacks(console, answers)
         told = tally.to_json() | {"bundle": bundle.reference, "out": str(self.out), "prompts": question}
         told["notices"] = [*bundle.notices, *minds]
-        if labels is not None:
-            judged = judge(self._slide_reader(bundle, asked), slides, labels, self.features_at)
+        if judged is not None:
             judged.show(console)
             told["judged"] = judged.to_json()
         console.say(f"scores: {self.out}")
@@ -202,22 +209,38 @@ class Command:
                 append(self._write_beside(prediction, image))
                 progress(count, len(films))
 
-    def _score_slides(
-        self, console: Console, question: tuple[ImageTextBundle, PromptSet], slides: Sequence[Case], append: Append
-    ) -> None:
+    def _score_slides(self, console: Console, reader: SlideWords, asked: PromptSet, slides: Sequence[Case], append: Append) -> None:
         from vesalius.bundle.slide import SideFiles
         from vesalius.bundle.slide_lines import score_slide_case
         from vesalius.cli.slide_progress import SlideProgress
 
         if not slides:
             return
-        reader, files = self._slide_reader(*question), SideFiles(self.heatmap, self.pyramid, self.patches)
+        files = SideFiles(self.heatmap, self.pyramid, self.patches)
         with console.progress(f"{len(slides)} slides", "patches") as progress:
             done = SlideProgress(progress, len(slides))
             for case in slides:
-                line = score_slide_case(reader, case, question[1], features=self.features_at, files=files, progress=done.patch)
-                append(line)
+                append(score_slide_case(reader, case, asked, features=self.features_at, files=files, progress=done.patch))
                 done.finish_slide()
+
+    def _judge(
+        self,
+        console: Console,
+        reader: SlideWords | None,
+        asked: PromptSet,
+        known: Sequence[tuple[Case, LabelledSlide]] | None,
+        answers: AnswersFile,
+    ) -> Judged | None:
+        from vesalius.cli.zeroshot_labels import judge
+
+        if reader is None or known is None:
+            return None
+        read = [(case, slide) for case, slide in known if case.name not in answers.failed]
+        if not read:
+            console.say(f"none of {len(known)} slides of a known class could be read: nothing to judge; their lines say why")
+            return None
+        with console.progress("judge", "slides") as progress:
+            return judge(reader, read, asked.findings, self.features_at, progress)
 
     def _slide_reader(self, bundle: ImageTextBundle, asked: PromptSet) -> SlideWords:
         from vesalius.bundle.slide import SlideWords

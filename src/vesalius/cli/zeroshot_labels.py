@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vesalius.errors import EmptyInput, PromptsError, VesaliusError
+from vesalius.errors import EmptyInput, PromptsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from vesalius.bundle.cases import Case
     from vesalius.bundle.slide import SlideWords
     from vesalius.cli.console import Console
-    from vesalius.datasets.slide_labels import SlideLabels
+    from vesalius.datasets.slide_labels import LabelledSlide, SlideLabels
+    from vesalius.types import ProgressCallback
     from vesalius.zeroshot.prompts import PromptSet
     from vesalius.zeroshot.slide_protocol import RuleAccuracy
 
@@ -71,11 +72,37 @@ class Judged:
         console.say("intervals draw patients; from the least to the greatest prompt set it is the wording that differs")
 
 
-def judge(reader: SlideWords, slides: Sequence[Case], labels: SlideLabels, features: Path) -> Judged:
-    """Returns balanced accuracy of every prompt set, from the features that lie there by now.
+def match_slides(slides: Sequence[Case], labels: SlideLabels) -> list[tuple[Case, LabelledSlide]]:
+    """Returns the slides of a known class, each with its line of the CSV.
 
     Raises:
-        EmptyInput: None of these slides could be read and is of a known class.
+        EmptyInput: There is none.
+    """
+    of = {slide.path.resolve(): slide for slide in labels.slides if 1.0 in slide.labels}
+    found = [(case, known) for case in slides if (known := of.get(case.path.resolve())) is not None]
+    if not found:
+        raise EmptyInput(
+            f"none of {len(slides)} slides is of a known class by the labels CSV; "
+            "its column `file` has paths from its own folder, or whole ones"
+        )
+    return found
+
+
+def judge(
+    reader: SlideWords,
+    known: Sequence[tuple[Case, LabelledSlide]],
+    classes: Sequence[str],
+    features: Path,
+    progress: ProgressCallback,
+) -> Judged:
+    """Returns balanced accuracy of every prompt set over slides that were read, from the features that lie there.
+
+    Args:
+        reader: What was asked.
+        known: Slides that could be read, at least one.
+        classes: Their names, in the order of the labels.
+        features: Folder of their features.
+        progress: Called with (slides done, of how many).
     """
     import numpy as np
 
@@ -83,26 +110,15 @@ def judge(reader: SlideWords, slides: Sequence[Case], labels: SlideLabels, featu
     from vesalius.slides.read import open_slide
     from vesalius.zeroshot.slide_protocol import judge_prompt_sets
 
-    of = {slide.path.resolve(): slide for slide in labels.slides if 1.0 in slide.labels}
-    scores, numbers, patients = [], [], []
-    for case in slides:
-        known = of.get(case.path.resolve())
-        if known is None:
-            continue
-        try:
-            with open_slide(case.path, mpp=reader.options.mpp) as slide:
-                scores.append(reader.inference.run(slide, feature_path(features, case.name), options=reader.options.extract).scores)
-        except (VesaliusError, OSError):
-            continue  # its line says why
-        numbers.append(known.labels.index(1.0))
-        patients.append(known.patient)
-    if not scores:
-        raise EmptyInput(
-            f"none of {len(slides)} slides that could be read is of a known class by the labels CSV; "
-            "its column `file` has paths from its own folder, or whole ones"
-        )
+    scores = []
+    for done, (case, _) in enumerate(known, start=1):
+        with open_slide(case.path, mpp=reader.options.mpp) as slide:
+            place = feature_path(features, case.name)
+            scores.append(reader.inference.run(slide, place, options=reader.options.extract).scores)
+        progress(done, len(known))
+    numbers, patients = [slide.labels.index(1.0) for _, slide in known], [slide.patient for _, slide in known]
     found = judge_prompt_sets(scores, np.array(numbers), np.array(patients))
-    lacking = tuple(name for number, name in enumerate(labels.findings) if number not in numbers)
+    lacking = tuple(name for number, name in enumerate(classes) if number not in numbers)
     return Judged(len(scores), len(set(patients)), found, lacking)
 
 

@@ -95,4 +95,14 @@ def test_slides_without_a_known_class_are_said(made: Path, tmp_path: Path, capsy
     asked = ("--prompts", str(made / "classes.yaml"), *CUT, "--features", str(made / "features"))
     command = ["zeroshot", str(made / "bundle"), str(made / "slides" / "00.tif"), "--out", str(tmp_path / "s.jsonl"), *asked]
     assert main([*command, "--labels", str(tmp_path / "labels.csv")]) == 2
-    assert "none of 1 slides that could be read is of a known class" in capsys.readouterr().err
+    assert not (tmp_path / "s.jsonl").exists(), "said before a slide is read"
+    assert "none of 1 slides is of a known class" in capsys.readouterr().err
+
+
+def test_where_no_labelled_slide_can_be_read_nothing_is_judged_and_it_is_said(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--prompts", str(made / "classes.yaml"), "--patch-px", str(SIDE), "--patch-mpp", "0.1")
+    labels = ("--labels", str(made / "slides" / "labels.csv"), "--features", str(tmp_path / "features"))
+    assert main(["zeroshot", str(made / "bundle"), str(made / "slides"), "--out", str(tmp_path / "s.jsonl"), *asked, *labels]) == 3
+    assert "none of 8 slides of a known class could be read: nothing to judge" in capsys.readouterr().out
