@@ -22,10 +22,10 @@ class Command:
     """Authors' checkpoints of images and words into a bundle that answers `vesalius zeroshot`; several files are an ensemble.
 
     Every key of a file must have its place and every place its key: what is missing, left over or of another shape is listed by
-    name, and nothing is loaded in part. Where the file is of another family, that stands first, and a dozen of each (all with
-    --json). Files that hold code are refused. The tokenizer is the authors' own file: none comes with this package. Unless given, it is looked for
-    beside the checkpoint and where `vesalius pull` puts it; without one the bundle has no words, and answers `vesalius features`
-    only. A run of `vesalius train image-text` brings its own, and needs neither --family nor --tokenizer.
+    name, and nothing is loaded in part. Where the file is of another family that stands first, and a dozen names follow (all with
+    --json). Files that hold code are refused. The tokenizer is the authors' own file: none comes with this package. Unless given,
+    it is looked for beside the checkpoint and where `vesalius pull` puts it; without one the bundle has no words, and answers
+    `vesalius features` only. A run of `vesalius train image-text` brings its own, and needs neither --family nor --tokenizer.
 
         vesalius bundle import best_64.pt --family chexzero --tokenizer bpe_simple_vocab_16e6.txt.gz --out bundles/chexzero
         vesalius bundle import checkpoints/*.pt --family chexzero --tokenizer bpe_simple_vocab_16e6.txt.gz --out bundles/ten
